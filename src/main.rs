@@ -1,0 +1,2 @@
+//! Starts the `marvin` program.
+fn main() {}
