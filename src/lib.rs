@@ -1,4 +1,9 @@
 //! Marvin: people and software agents work together, and every change is an event in one log.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod dispatch;
 pub mod error;
+pub mod health;
+pub mod log;
+pub mod sqlite;
+pub mod views;
