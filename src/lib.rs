@@ -5,5 +5,6 @@ pub mod dispatch;
 pub mod error;
 pub mod health;
 pub mod log;
+pub mod security;
 pub mod sqlite;
 pub mod views;
