@@ -1,10 +1,13 @@
 //! Marvin: people and software agents work together, and every change is an event in one log.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod agent;
 pub mod dispatch;
+pub mod erasure;
 pub mod error;
 pub mod health;
 pub mod log;
+pub mod process;
 pub mod security;
 pub mod sqlite;
 pub mod views;

@@ -6,6 +6,6 @@
 pub mod cipher;
 mod fresh_cache;
 pub mod keyfile;
-mod random;
+pub(crate) mod random;
 pub mod sealer;
 pub mod subjects;
