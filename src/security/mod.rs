@@ -6,5 +6,9 @@
 pub mod cipher;
 mod fresh_cache;
 pub mod keyfile;
+pub mod passwords;
+pub mod permissions;
 mod random;
+pub mod sessions;
 pub mod subjects;
+pub mod throttle;
