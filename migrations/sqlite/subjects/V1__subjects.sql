@@ -25,12 +25,11 @@ CREATE TABLE credentials (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX credentials_of_user ON credentials (user_id);
 
--- Only hashes of the tokens: whoever reads this table cannot sign in with it.
+-- Only hashes of tokens: whoever reads this table cannot sign in with it.
 CREATE TABLE sessions (
     id         BLOB PRIMARY KEY CHECK (length(id) = 16),
     token_hash BLOB NOT NULL UNIQUE CHECK (length(token_hash) = 32),
     user_id    BLOB NOT NULL REFERENCES subjects ON DELETE CASCADE,
-    csrf_hash  BLOB NOT NULL CHECK (length(csrf_hash) = 32),
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

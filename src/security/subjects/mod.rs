@@ -47,13 +47,12 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// A session as it is kept: hashes of its tokens, so that reading the store lets nobody sign in.
+/// A session as it is kept: the hash of its token, so that reading the store lets nobody sign in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
     pub id: Uuid,
     pub user_id: Uuid,
     pub token_hash: [u8; HASH_BYTES],
-    pub csrf_hash: [u8; HASH_BYTES],
     pub created_at_ms: i64,
     pub expires_at_ms: i64,
 }

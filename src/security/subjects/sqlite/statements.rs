@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::open::StoredKey;
 use crate::security::subjects::{Checkpoint, Credential, HASH_BYTES, SessionRow};
 
-const SESSION_COLUMNS: &str = "id, user_id, token_hash, csrf_hash, created_at, expires_at";
+const SESSION_COLUMNS: &str = "id, user_id, token_hash, created_at, expires_at";
 
 pub fn instance_keys(connection: &Connection) -> Result<Vec<StoredKey>> {
     let mut statement = connection.prepare("SELECT name, key_id, wrapped FROM instance_keys")?;
@@ -98,14 +98,13 @@ pub fn drop_other_credentials(connection: &Connection, user_id: Uuid, kept: Uuid
 }
 
 pub fn create_session(connection: &Connection, session: &SessionRow) -> Result<()> {
-    let sql = format!("INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+    let sql = format!("INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)");
     connection
         .prepare_cached(&sql)?
         .execute(params![
             session.id.as_bytes(),
             session.user_id.as_bytes(),
             session.token_hash,
-            session.csrf_hash,
             session.created_at_ms,
             session.expires_at_ms,
         ])
@@ -163,9 +162,8 @@ fn session(row: &Row<'_>) -> Result<SessionRow> {
         id: uuid(row, 0)?,
         user_id: uuid(row, 1)?,
         token_hash: row.get(2)?,
-        csrf_hash: row.get(3)?,
-        created_at_ms: row.get(4)?,
-        expires_at_ms: row.get(5)?,
+        created_at_ms: row.get(3)?,
+        expires_at_ms: row.get(4)?,
     })
 }
 
