@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod erasure;
 pub mod error;
 pub mod health;
+pub mod http;
 pub mod log;
 pub mod process;
 pub mod security;

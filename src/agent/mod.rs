@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::error::FieldError;
 
 mod attempt;
+pub mod rules;
 pub mod run;
 pub mod slots;
 pub mod worker;

@@ -6,14 +6,10 @@
 pub mod cipher;
 mod fresh_cache;
 pub mod keyfile;
-<<<<<<< HEAD
-pub(crate) mod random;
-pub mod sealer;
-=======
 pub mod passwords;
 pub mod permissions;
-mod random;
+pub(crate) mod random;
+pub mod sealer;
 pub mod sessions;
->>>>>>> security
 pub mod subjects;
 pub mod throttle;
