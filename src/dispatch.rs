@@ -44,6 +44,9 @@ pub enum DispatchError {
     /// The aggregate refuses; nothing was appended.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The stream is not where the caller's condition wants it; nothing was appended.
+    #[error("the resource is at sequence {sequence} by now")]
+    Stale { sequence: Sequence },
     /// Others were faster, several times. Try again.
     #[error("the resource was changed at the same time by others")]
     Contended,
@@ -153,8 +156,22 @@ impl Dispatcher {
     /// # Errors
     /// See [`DispatchError`].
     pub async fn dispatch(&self, meta: &CommandMeta, commands: &[Directed]) -> Result<Receipt, DispatchError> {
+        self.dispatch_when(meta, commands, &|_| true).await
+    }
+
+    /// As [`dispatch`](Self::dispatch), if the first command's stream stands at a sequence that `precondition` accepts. The
+    /// append holds it there, so nothing can come between the check and the change.
+    ///
+    /// # Errors
+    /// `Stale` when it stands elsewhere.
+    pub async fn dispatch_when(
+        &self,
+        meta: &CommandMeta,
+        commands: &[Directed],
+        precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
+    ) -> Result<Receipt, DispatchError> {
         for _ in 0..=RACES_MAX {
-            let decided = match self.decide(commands).await {
+            let decided = match self.decide(commands, precondition).await {
                 Err(DispatchError::Refused(refusal)) => {
                     return self.first_result(meta).await?.ok_or(DispatchError::Refused(refusal));
                 }
@@ -192,13 +209,20 @@ impl Dispatcher {
         }
     }
 
-    async fn decide(&self, commands: &[Directed]) -> Result<Vec<Working>, DispatchError> {
+    async fn decide(
+        &self,
+        commands: &[Directed],
+        precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
+    ) -> Result<Vec<Working>, DispatchError> {
         let mut touched: Vec<Working> = Vec::with_capacity(commands.len());
         for Directed { stream, command } in commands {
             let index = match touched.iter().position(|working| working.stream == *stream) {
                 Some(index) => index,
                 None => {
                     let base = self.load(*stream).await?;
+                    if touched.is_empty() && !precondition(base.sequence) {
+                        return Err(DispatchError::Stale { sequence: base.sequence });
+                    }
                     touched.push(Working { stream: *stream, state: base.state.clone(), base, events: Vec::new() });
                     touched.len() - 1
                 }

@@ -1,16 +1,7 @@
 //! Which role may do what: one table, and what it does not say is denied.
 use serde::{Deserialize, Serialize};
 
-/// What a person or a service account is trusted with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    Admin,
-    Operator,
-    Member,
-    Auditor,
-    Integrator,
-}
+pub use marvin_domain::user::Role;
 
 /// One kind of thing that a request may need. Its snake_case name stands in OpenAPI as `x-permission`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
