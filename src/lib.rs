@@ -1,7 +1,9 @@
 //! Marvin: people and software agents work together, and every change is an event in one log.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod accounts;
 pub mod agent;
+pub mod datadir;
 pub mod dispatch;
 pub mod erasure;
 pub mod error;

@@ -164,7 +164,7 @@ impl Run {
                     let code = if refusal.reason.contains("chain") { "chain_too_deep" } else { "step_refused" };
                     return Err(TaskFailure::lasting(code, refusal.reason).into());
                 }
-                Err(DispatchError::Refused(_) | DispatchError::Reused) => return Err(RunError::Lost),
+                Err(DispatchError::Refused(_) | DispatchError::Reused | DispatchError::Stale { .. }) => return Err(RunError::Lost),
                 Err(DispatchError::TooLarge(reason)) => {
                     return Err(TaskFailure::lasting("result_too_large", reason).into());
                 }

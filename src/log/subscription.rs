@@ -91,12 +91,12 @@ pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health
         match error {
             FollowError::Stop { position, ref reason } => {
                 error!(follower = name, position, reason, "a follower of the log stopped");
-                health.report(&name, error.to_string(), Some(position));
+                health.degrade(&name, error.to_string(), Some(position));
                 return;
             }
             FollowError::Again(reason) => {
                 warn!(follower = name, reason, "a follower of the log will try again");
-                health.report(&name, reason, None);
+                health.degrade(&name, reason, None);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }
@@ -118,7 +118,7 @@ async fn run(
         })?;
         follower.take(&events).await?;
         if *pause != RETRY_INITIAL {
-            health.clear(&follower.name());
+            health.recover(&follower.name());
             *pause = RETRY_INITIAL;
         }
     }
