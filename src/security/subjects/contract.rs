@@ -39,6 +39,7 @@ macro_rules! subject_store_contract {
     ($make:path) => {
         subject_store_contract!($make:
             an_email_is_registered_once,
+            an_id_is_registered_for_one_email,
             an_email_is_found_in_any_letter_case,
             two_registrations_at_once_get_one_row,
             a_persons_key_stays_the_same,
@@ -73,6 +74,13 @@ pub async fn an_email_is_registered_once(store: Arc<dyn SubjectStore>) {
         assert_eq!(again, Registration::Existing { user_id: user(1) });
     }
     assert!(store.keys(&[user(2)]).await.unwrap().is_empty());
+}
+
+pub async fn an_id_is_registered_for_one_email(store: Arc<dyn SubjectStore>) {
+    let ada = registered(&*store, 1).await;
+    assert!(store.register(ada, "other@example.org", NOW_MS).await.is_err());
+    assert_eq!(store.user_by_email("user1@example.org").await.unwrap(), Some(ada));
+    assert_eq!(store.user_by_email("other@example.org").await.unwrap(), None);
 }
 
 pub async fn an_email_is_found_in_any_letter_case(store: Arc<dyn SubjectStore>) {

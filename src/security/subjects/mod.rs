@@ -88,7 +88,7 @@ impl SubjectsError {
     }
 }
 
-/// The port that a database adapter fills. Every call is one transaction and may be repeated after an error.
+/// The port that a database adapter fills. A call that fails changed nothing, except `forget`; each may be repeated.
 #[async_trait]
 pub trait SubjectStore: Send + Sync + std::fmt::Debug {
     /// The key that facts are sealed under. It never changes for the life of the instance.

@@ -105,6 +105,42 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn damage_that_no_key_shows_is_found_at_the_start() {
+    let dir = closed_store().await;
+    let connection = Connection::open(file(&dir)).unwrap();
+    let page: usize = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'sessions_by_expiry'", [], |row| row.get(0))
+        .map(|page: i64| page.cast_unsigned() as usize)
+        .unwrap();
+    drop(connection);
+    let mut content = fs::read(file(&dir)).unwrap();
+    content[(page - 1) * 4096..page * 4096].fill(0xa5);
+    fs::write(file(&dir), content).unwrap();
+    let error = open(&dir).await.unwrap_err();
+    assert!(matches!(error, SubjectsError::Damaged { .. }), "{error:?}");
+}
+
+/// The files as a crash leaves them: what was committed last stands in the write-ahead log only.
+#[tokio::test]
+async fn after_a_crash_a_wrong_key_changes_nothing_and_the_right_one_finds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = open(&dir).await.unwrap();
+    running.register(user(1), "ada@example.org", NOW_MS).await.unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    let names = ["subjects.db", "subjects.db-wal", "master.key"];
+    for name in names {
+        fs::copy(dir.path().join(name), crashed.path().join(name)).unwrap();
+    }
+    let files = || names.map(|name| fs::read(crashed.path().join(name)).unwrap());
+    let before = files();
+    let answer = SqliteSubjects::open(&file(&crashed), master(&crashed, "other.key")).await;
+    assert!(matches!(answer, Err(SubjectsError::WrongKey(_))), "{answer:?}");
+    assert!(files() == before, "a refused start leaves every file as it was");
+    let store = open(&crashed).await.unwrap();
+    assert_eq!(store.user_by_email("ada@example.org").await.unwrap(), Some(user(1)));
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = closed_store().await;
     alter(&dir, "INSERT INTO refinery_schema_history VALUES (9000, 'newer', '2030-01-01T00:00:00Z', '1')");
