@@ -12,5 +12,6 @@ pub mod http;
 pub mod log;
 pub mod process;
 pub mod security;
+pub mod setup;
 pub mod sqlite;
 pub mod views;
