@@ -1,5 +1,7 @@
 //! Marvin: people and software agents work together, and every change is an event in one log.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod config;
 pub mod error;
 pub mod http;
+pub mod telemetry;
