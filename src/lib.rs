@@ -2,7 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod accounts;
+pub mod app;
 pub mod agent;
+pub mod config;
 pub mod datadir;
 pub mod dispatch;
 pub mod erasure;
@@ -14,4 +16,5 @@ pub mod process;
 pub mod security;
 pub mod setup;
 pub mod sqlite;
+pub mod telemetry;
 pub mod views;
