@@ -47,6 +47,12 @@ fn notification(title: &str, body: &str, input: Value) -> (String, String) {
 }
 
 #[test]
+fn a_rule_set_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<RuleSet>();
+}
+
+#[test]
 fn an_empty_list_of_rules_matches_nothing() {
     let evaluation = evaluate(&json!({"rules": []}), &json!([1, 2])).unwrap();
     assert_eq!(serde_json::to_value(evaluation.output()).unwrap(), json!({"matched": [], "outputs": []}));
