@@ -18,7 +18,7 @@ pub const NAME_CHARS_MAX: usize = 200;
 
 /// Rules, tried in order; every rule whose `when` is true does what its `then` says.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[schemars(rename = "RulesConfig")]
+#[schemars(rename = "RulesConfig", deny_unknown_fields)]
 pub struct RulesConfig<R = RuleConfig> {
     #[schemars(length(max = 200))]
     pub rules: Vec<R>,

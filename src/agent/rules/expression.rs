@@ -11,7 +11,6 @@ use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 use cel::common::types::CelTimestamp;
 use cel::common::value::CowVal;
 use cel::{Context, Env, ExecutionError, Program, Value};
-use std::panic::catch_unwind;
 use std::sync::{Arc, LazyLock};
 
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -103,12 +102,8 @@ impl Expression {
 }
 
 /// Parses what the depth check let through.
-///
-/// The parser is generated code with a hand-written tree builder that indexes and unwraps while it recovers from a broken input:
-/// a panic there is the caller's syntax error, and nothing it touched is used afterwards.
 fn parse(source: &str) -> Result<Program, Flaw> {
-    let parsed = catch_unwind(|| STANDARD.compile(source)).map_err(|_| Flaw::new(0, "not a valid expression"))?;
-    parsed.map_err(|errors| {
+    STANDARD.compile(source).map_err(|errors| {
         let is_syntax = |message: &str| message.starts_with("Syntax error");
         let first = errors.errors.iter().find(|error| is_syntax(&error.msg)).or(errors.errors.first());
         first.map_or_else(

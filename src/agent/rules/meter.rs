@@ -118,7 +118,8 @@ impl Meter<'_> {
     fn index_args(&mut self, args: Vec<IdedExpr>) -> Result<Vec<IdedExpr>, Flaw> {
         let mut args = self.rewrite_all(args)?;
         if let Some(key) = args.pop() {
-            args.push(if matches!(key.expr, Expr::Literal(_)) { key } else { wrap(KEY, key) });
+            let harmless = matches!(key.expr, Expr::Literal(LiteralValue::String(_) | LiteralValue::Int(_)));
+            args.push(if harmless { key } else { wrap(KEY, key) });
         }
         Ok(args)
     }

@@ -14,6 +14,8 @@ mod config;
 mod evaluate;
 mod expression;
 mod failure;
+#[cfg(test)]
+mod limits_tests;
 mod meter;
 mod names;
 mod patterns;
