@@ -2,8 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod accounts;
-pub mod app;
 pub mod agent;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod datadir;
 pub mod dispatch;
@@ -17,4 +18,5 @@ pub mod security;
 pub mod setup;
 pub mod sqlite;
 pub mod telemetry;
+pub mod time;
 pub mod views;

@@ -46,14 +46,14 @@ pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, agent: &Profile) {
     let Journal { mut assignment, deadline, input, steps } = journal;
     let attempt = assignment.attempt;
     let begun = std::time::Instant::now();
-    let recorder = Run::new(assignment.clone(), BTreeMap::new(), worker.dispatcher.clone());
+    let recorder = Run::new(assignment.clone(), BTreeMap::new(), worker.dispatcher.clone(), worker.kinds.clone());
     let Some(input) = input else {
         let cancel = Directed::new(task, TaskCommand::Cancel { reason: CancelReason::RequesterErased });
         recorder.dispatch("cancel", &[cancel]).await.ok();
         return;
     };
     assignment.input = input;
-    let run = Run::new(assignment, steps, worker.dispatcher.clone());
+    let run = Run::new(assignment, steps, worker.dispatcher.clone(), worker.kinds.clone());
     let end = match within(worker, task, agent, run, deadline).await {
         Ended::Done(output) => match check_size(&output) {
             Ok(()) => TaskCommand::Complete { attempt, output },

@@ -9,14 +9,17 @@ use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
-use crate::error::FieldError;
+use crate::{error::FieldError, views::query::Views};
 
 mod attempt;
+pub mod insight;
 pub mod rules;
 pub mod run;
 pub mod slots;
 pub mod worker;
 
+use insight::agent::InsightAgent;
+use rules::agent::RulesAgent;
 pub use run::{Run, RunError, TaskFailure};
 
 /// What people read about a kind before they choose it.
@@ -73,7 +76,12 @@ pub trait AgentHandler: Send + Sync {
 pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn AgentHandler>>>);
 
 impl Kinds {
-    pub fn new(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {
+    /// The one registration of agent kinds.
+    pub fn all(views: Views) -> Self {
+        Self::new(vec![Arc::new(InsightAgent), Arc::new(RulesAgent::new(views))])
+    }
+
+    fn new(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {
         Self(Arc::new(handlers.into_iter().map(|handler| (handler.describe().kind, handler)).collect()))
     }
 

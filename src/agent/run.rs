@@ -1,16 +1,23 @@
 //! One attempt at a task, as its handler sees it: what is asked, and a journal that records each effect once.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Actor, Directed, RefusalKind, ids,
+    Actor, AggregateKind, Directed, RefusalKind, StreamId,
+    agent::{Agent, AgentStatus},
+    ids,
     notification::{Link, Message, NotificationCommand, Severity},
     task::{Submission, TaskCommand},
+    user::{Standing, User},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::dispatch::{CommandMeta, DispatchError, Dispatcher};
+use super::Kinds;
+use crate::{
+    accounts::user_stream,
+    dispatch::{CommandMeta, DispatchError, Dispatcher},
+};
 
 /// Bytes of one step's result and of an output, as JSON. Larger ones fail the task with `result_too_large`.
 pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
@@ -84,11 +91,44 @@ pub struct Run {
     recorded: BTreeMap<u32, Value>,
     step: u32,
     dispatcher: Dispatcher,
+    kinds: Kinds,
 }
 
 impl Run {
-    pub fn new(assignment: Assignment, recorded: BTreeMap<u32, Value>, dispatcher: Dispatcher) -> Self {
-        Self { assignment, recorded, step: 0, dispatcher }
+    pub fn new(assignment: Assignment, recorded: BTreeMap<u32, Value>, dispatcher: Dispatcher, kinds: Kinds) -> Self {
+        Self { assignment, recorded, step: 0, dispatcher, kinds }
+    }
+
+    /// Whether another agent would take this input, as it would be checked for a person; answers the attempts it allows.
+    ///
+    /// # Errors
+    /// `agent_unavailable` for an unknown or retired agent, `input_refused` with what was refused.
+    pub async fn check_submission(&self, agent_id: Uuid, input: &Value) -> Result<u32, TaskFailure> {
+        let unavailable = |why: &str| TaskFailure::lasting("agent_unavailable", format!("agent {agent_id} {why}"));
+        let stream = StreamId { kind: AggregateKind::Agent, id: agent_id };
+        let loaded = self.dispatcher.load(stream).await;
+        let loaded = loaded.map_err(|error| TaskFailure::passing("log_unavailable", error.to_string()))?;
+        let agent = <&Agent>::try_from(&loaded.state).ok().and_then(Agent::profile);
+        let agent = agent.ok_or_else(|| unavailable("does not exist"))?;
+        if agent.status == AgentStatus::Retired {
+            return Err(unavailable("is retired"));
+        }
+        let handler = self.kinds.get(&agent.kind).ok_or_else(|| unavailable("is of a kind that is not built in"))?;
+        handler.check_input(&agent.config, input).map_err(|errors| {
+            let first = errors.first().map(|error| format!("{}: {}", error.pointer, error.detail)).unwrap_or_default();
+            TaskFailure::lasting("input_refused", format!("agent {agent_id} refuses the input: {first}"))
+        })?;
+        Ok(agent.limits.max_attempts)
+    }
+
+    /// Whether there is such a person now.
+    ///
+    /// # Errors
+    /// `log_unavailable`.
+    pub async fn standing(&self, user: Uuid) -> Result<Standing, TaskFailure> {
+        let loaded = self.dispatcher.load(user_stream(user)).await;
+        let loaded = loaded.map_err(|error| TaskFailure::passing("log_unavailable", error.to_string()))?;
+        Ok(<&User>::try_from(&loaded.state).map_or(Standing::Unknown, |user| user.standing))
     }
 
     /// The result of the next step, when an earlier attempt recorded it. The step is then done: do not do it again.
@@ -164,7 +204,9 @@ impl Run {
                     let code = if refusal.reason.contains("chain") { "chain_too_deep" } else { "step_refused" };
                     return Err(TaskFailure::lasting(code, refusal.reason).into());
                 }
-                Err(DispatchError::Refused(_) | DispatchError::Reused | DispatchError::Stale { .. }) => return Err(RunError::Lost),
+                Err(DispatchError::Refused(_) | DispatchError::Reused | DispatchError::Stale { .. }) => {
+                    return Err(RunError::Lost);
+                }
                 Err(DispatchError::TooLarge(reason)) => {
                     return Err(TaskFailure::lasting("result_too_large", reason).into());
                 }

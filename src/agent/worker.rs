@@ -257,6 +257,17 @@ impl Worker {
         <&Agent>::try_from(&loaded.state).ok()?.profile().cloned()
     }
 
+    /// Waits until nothing runs here and takes nothing new from now on.
+    pub async fn drain(&self) {
+        // All of the room is only free when every run has given its part back.
+        let all = u32::try_from(RUNNING_MAX).expect("a small constant");
+        self.room.acquire_many(all).await.map(tokio::sync::SemaphorePermit::forget).ok();
+    }
+
+    pub fn running_count(&self) -> usize {
+        self.running().len()
+    }
+
     pub(super) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, AbortHandle>> {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

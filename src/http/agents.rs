@@ -42,7 +42,7 @@ pub struct AgentBody<'a> {
     config: &'a Value,
     limits: Limits,
     status: AgentStatus,
-    #[serde(serialize_with = "super::time::required")]
+    #[serde(serialize_with = "crate::time::required")]
     created_at: chrono::DateTime<Utc>,
     sequence: u64,
     position: u64,
@@ -139,7 +139,11 @@ pub(super) fn under(field: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
 }
 
 /// Fields of both calls that need more than their shape.
-fn check_shared(name: Option<&str>, description: Option<&str>, limits: Option<&Limits>) -> (Option<Name>, Vec<FieldError>) {
+fn check_shared(
+    name: Option<&str>,
+    description: Option<&str>,
+    limits: Option<&Limits>,
+) -> (Option<Name>, Vec<FieldError>) {
     let mut errors = Vec::new();
     let name = name.and_then(|name| {
         Name::parse(name).map_err(|error| errors.push(FieldError::new("/name", error.to_string()))).ok()
@@ -204,24 +208,43 @@ async fn simple(
 }
 
 /// `POST /api/v1/agents/{id}/pause`: what is queued waits; what runs goes on.
-pub async fn pause(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn pause(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     simple(&request, &api, &caller, id, AgentCommand::Pause).await
 }
 
 /// `POST /api/v1/agents/{id}/resume`
-pub async fn resume(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn resume(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     simple(&request, &api, &caller, id, AgentCommand::Resume).await
 }
 
 /// `DELETE /api/v1/agents/{id}`: takes no new tasks; history stays.
-pub async fn retire(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn retire(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     let precondition = precondition(&request)?;
     let commands = [Directed::new(id.0, AgentCommand::Retire)];
     Ok(done(&api.dispatcher.dispatch_when(&api.meta(&caller), &commands, &precondition).await?))
 }
 
 /// `GET /api/v1/agents`
-pub async fn list(request: HttpRequest, api: web::Data<Api>, query: Query<ListAgents>) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    query: Query<ListAgents>,
+) -> Result<HttpResponse, Problem> {
     let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
     let mut filters = Vec::new();
     filters.extend(query.kind.as_deref().map(|kind| Filter::is("kind", kind)));

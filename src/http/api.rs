@@ -57,7 +57,12 @@ impl Api {
     ///
     /// # Errors
     /// 400 for a bad key, 503 when the caller's data key cannot be had.
-    pub async fn keyed_meta(&self, request: &HttpRequest, caller: &Caller, body: &[u8]) -> Result<CommandMeta, Problem> {
+    pub async fn keyed_meta(
+        &self,
+        request: &HttpRequest,
+        caller: &Caller,
+        body: &[u8],
+    ) -> Result<CommandMeta, Problem> {
         let mut meta = self.meta(caller);
         if let Some(key) = IdempotencyKey::from_headers(request.headers())? {
             let keys = self.subjects.keys(&[caller.user_id]).await?;
@@ -139,9 +144,8 @@ pub(super) fn list(position: u64, body: &impl Serialize) -> HttpResponse {
 /// Reads an optional id of a filter; an id in another form finds nothing, so it is refused as a bad filter.
 pub(super) fn id_filter(name: &str, text: Option<&str>) -> Result<Option<Uuid>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let id = super::path::PathId::parse(text).ok_or_else(|| {
-        super::query::refused(vec![crate::error::FieldError::new(format!("/{name}"), "not an id")])
-    })?;
+    let id = super::path::PathId::parse(text)
+        .ok_or_else(|| super::query::refused(vec![crate::error::FieldError::new(format!("/{name}"), "not an id")]))?;
     Ok(Some(id.0))
 }
 
@@ -178,7 +182,9 @@ impl From<ViewError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) | ReadError::Keys(_) => Self::unavailable("The log cannot be reached.", RETRY_AFTER_S),
+            ReadError::Unavailable(_) | ReadError::Keys(_) => {
+                Self::unavailable("The log cannot be reached.", RETRY_AFTER_S)
+            }
             error @ ReadError::Corrupt { .. } => Self::internal(error),
         }
     }

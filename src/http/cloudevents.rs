@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-use super::{caller::Caller, path::PathId, problem::Problem, query::refused, time::rfc3339};
-use crate::{error::FieldError, security::permissions::Permission};
+use super::{caller::Caller, path::PathId, problem::Problem, query::refused};
+use crate::{error::FieldError, security::permissions::Permission, time::rfc3339};
 
 pub const BATCH_JSON: &str = "application/cloudevents-batch+json";
 /// Types in one filter: more than there are.
@@ -93,7 +93,8 @@ impl Selection {
     /// 400 for an empty or overlong list, and for a subject that is not `<aggregate>/<id>`.
     pub fn parse(types: Option<&str>, subject: Option<&str>) -> Result<Self, Problem> {
         let refuse = |name: &str, detail: &str| refused(vec![FieldError::new(format!("/{name}"), detail)]);
-        let types: BTreeSet<String> = types.map(|types| types.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        let types: BTreeSet<String> =
+            types.map(|types| types.split(',').map(str::to_owned).collect()).unwrap_or_default();
         if types.len() > TYPES_MAX || types.iter().any(String::is_empty) {
             return Err(refuse("types", "must be a list of event types, separated by commas"));
         }
@@ -109,8 +110,7 @@ impl Selection {
     }
 
     pub fn takes(&self, envelope: &Envelope) -> bool {
-        let type_fits =
-            || self.types.contains(&short_type(envelope)) || self.types.contains(&event_type(envelope));
+        let type_fits = || self.types.contains(&short_type(envelope)) || self.types.contains(&event_type(envelope));
         let subject_fits = || self.subject.as_ref().is_none_or(|subject| *subject == envelope.stream.to_string());
         (self.types.is_empty() || type_fits()) && subject_fits()
     }

@@ -23,7 +23,6 @@ pub mod route;
 pub mod session;
 pub mod stream;
 pub mod tasks;
-pub mod time;
 pub mod users;
 
 use crate::security::permissions::Permission as P;
@@ -52,7 +51,9 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/users/{id}").get(SIGNED_IN, users::show).delete(needs(P::UsersManage), users::erase),
         Resource::at("/api/v1/users/{id}/history").get(SIGNED_IN, events::of_user),
         Resource::at("/api/v1/agent-kinds").get(needs(P::AgentsRead), agents::kinds),
-        Resource::at("/api/v1/agents").get(needs(P::AgentsRead), agents::list).post(needs(P::AgentsManage), agents::create),
+        Resource::at("/api/v1/agents")
+            .get(needs(P::AgentsRead), agents::list)
+            .post(needs(P::AgentsManage), agents::create),
         Resource::at("/api/v1/agents/{id}")
             .get(needs(P::AgentsRead), agents::show)
             .patch(needs(P::AgentsManage), agents::change)

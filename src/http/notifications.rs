@@ -44,9 +44,9 @@ struct NotificationBody<'a> {
     title: Option<&'a str>,
     body: Option<&'a str>,
     link: &'a Link,
-    #[serde(serialize_with = "super::time::required")]
+    #[serde(serialize_with = "crate::time::required")]
     created_at: DateTime<Utc>,
-    #[serde(serialize_with = "super::time::optional")]
+    #[serde(serialize_with = "crate::time::optional")]
     read_at: Option<DateTime<Utc>>,
 }
 
@@ -86,7 +86,12 @@ pub async fn list(
 }
 
 /// `POST /api/v1/notifications/{id}/read`
-pub async fn read(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn read(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     let loaded = api.dispatcher.load(StreamId { kind: AggregateKind::Notification, id: id.0 }).await?;
     let notification = <&Notification>::try_from(&loaded.state).ok();
     if notification.and_then(|notification| notification.recipient) != Some(caller.user_id) {
@@ -107,7 +112,8 @@ pub async fn read_all(request: HttpRequest, api: web::Data<Api>, caller: Caller)
         let Some(last) = unread.last() else { break };
         before = Some(last.id);
         read += unread.len();
-        let commands = unread.iter().map(|found| (api.meta(&caller), [Directed::new(found.id, NotificationCommand::Read)]));
+        let commands =
+            unread.iter().map(|found| (api.meta(&caller), [Directed::new(found.id, NotificationCommand::Read)]));
         let receipts: Vec<_> = stream::iter(commands)
             .map(|(meta, commands)| {
                 let dispatcher = api.dispatcher.clone();

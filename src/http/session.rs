@@ -87,7 +87,9 @@ pub async fn set_up(request: HttpRequest, api: web::Data<Api>, body: Json<SetUp>
     }
     let now = Utc::now();
     if !api.setup.accepts(token.expose_secret(), now.timestamp_millis()) {
-        return Err(Problem::forbidden("The setup link is not valid or has run out. Start the server again for another."));
+        return Err(Problem::forbidden(
+            "The setup link is not valid or has run out. Start the server again for another.",
+        ));
     }
     let new = new_user(email, &display_name, password, BTreeSet::from([Role::Admin]))?;
     let receipt = api.accounts.set_up(&CommandMeta::new(Actor::System), new).await?;
@@ -169,7 +171,7 @@ async fn session_body(api: &Api, caller: &Caller) -> Result<serde_json::Value, P
 }
 
 fn time(millis: i64) -> String {
-    super::time::rfc3339(DateTime::from_timestamp_millis(millis).unwrap_or_default())
+    crate::time::rfc3339(DateTime::from_timestamp_millis(millis).unwrap_or_default())
 }
 
 /// `GET /api/v1/session`: who am I.

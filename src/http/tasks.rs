@@ -60,9 +60,9 @@ struct StepBody<'a> {
     kind: &'a str,
     name: &'a str,
     status: &'static str,
-    #[serde(serialize_with = "super::time::required")]
+    #[serde(serialize_with = "crate::time::required")]
     started_at: DateTime<Utc>,
-    #[serde(serialize_with = "super::time::required")]
+    #[serde(serialize_with = "crate::time::required")]
     finished_at: DateTime<Utc>,
 }
 
@@ -82,7 +82,7 @@ struct TaskBody<'a> {
     status: TaskStatus,
     waiting_reason: Option<&'static str>,
     priority: u8,
-    #[serde(serialize_with = "super::time::optional")]
+    #[serde(serialize_with = "crate::time::optional")]
     deadline: Option<DateTime<Utc>>,
     attempt: u32,
     input: Option<&'a Value>,
@@ -90,11 +90,11 @@ struct TaskBody<'a> {
     error: Option<Value>,
     steps: Vec<StepBody<'a>>,
     usage: Value,
-    #[serde(serialize_with = "super::time::required")]
+    #[serde(serialize_with = "crate::time::required")]
     created_at: DateTime<Utc>,
-    #[serde(serialize_with = "super::time::optional")]
+    #[serde(serialize_with = "crate::time::optional")]
     started_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "super::time::optional")]
+    #[serde(serialize_with = "crate::time::optional")]
     finished_at: Option<DateTime<Utc>>,
     /// The requester is erased: input and output can be read by nobody.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -220,7 +220,12 @@ pub async fn list(
 }
 
 /// `GET /api/v1/tasks/{id}`
-pub async fn show(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     let position = api.reach::<Tasks>(&request).await?;
     let task = api.views.get::<Tasks>(id.0).await?;
     let task = task.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
@@ -241,11 +246,21 @@ async fn simple(
 }
 
 /// `POST /api/v1/tasks/{id}/cancel`: results that come later are refused.
-pub async fn cancel(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn cancel(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     simple(&request, &api, &caller, id, TaskCommand::Cancel { reason: CancelReason::Requested }).await
 }
 
 /// `POST /api/v1/tasks/{id}/retry`: gives a failed or dead task a fresh set of attempts.
-pub async fn retry(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn retry(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     simple(&request, &api, &caller, id, TaskCommand::Retry).await
 }

@@ -33,7 +33,7 @@ pub struct UserBody<'a> {
     display_name: Option<&'a str>,
     roles: &'a BTreeSet<Role>,
     status: UserStatus,
-    #[serde(serialize_with = "super::time::required")]
+    #[serde(serialize_with = "crate::time::required")]
     created_at: chrono::DateTime<chrono::Utc>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     erased: bool,
@@ -104,7 +104,12 @@ pub async fn list(request: HttpRequest, api: web::Data<Api>, query: Query<ListUs
 }
 
 /// `GET /api/v1/users/{id}`: oneself, or anyone for who may read users.
-pub async fn show(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     if !caller.reaches(id.0, Permission::UsersRead) {
         return Err(Problem::not_found());
     }
@@ -114,7 +119,12 @@ pub async fn show(request: HttpRequest, api: web::Data<Api>, caller: Caller, id:
 }
 
 /// `DELETE /api/v1/users/{id}`: erases the person. Their words can be read nowhere from then on.
-pub async fn erase(request: HttpRequest, api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn erase(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     let precondition = precondition(&request)?;
     let loaded = api.dispatcher.load(user_stream(id.0)).await?;
     if <&User>::try_from(&loaded.state).map_or(Standing::Unknown, |user| user.standing) == Standing::Unknown {

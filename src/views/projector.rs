@@ -27,6 +27,16 @@ impl Projector {
         Self { view: ViewId::of(&*fold), fold, store, documents, reached }
     }
 
+    /// Makes the view's table unless it stands, so that readers find one from the start.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn prepare(&self) -> Result<(), ViewError> {
+        self.store.ensure(self.view).await?;
+        self.reached.send_replace(self.store.checkpoint(self.view).await?);
+        Ok(())
+    }
+
     async fn project(&self, events: &[Arc<Envelope>], last: Position) -> Result<(), FollowError> {
         let ids: BTreeSet<_> = events.iter().flat_map(|event| self.fold.ids(event)).collect();
         let ids: Vec<_> = ids.into_iter().collect();
@@ -60,7 +70,6 @@ impl Follower for Projector {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        self.store.ensure(self.view).await.map_err(|error| follow_error(&error, 0))?;
         let checkpoint = self.store.checkpoint(self.view).await.map_err(|error| follow_error(&error, 0))?;
         self.reached.send_replace(checkpoint);
         Ok(checkpoint)

@@ -3,6 +3,7 @@
 //! Several methods forecast stretches that are already known; the one that missed least forecasts what is not known, and its
 //! misses say how wide the range must be. No method is trusted for its name, a season only when it made those misses smaller.
 
+pub mod agent;
 mod backtest;
 mod candidates;
 mod check;

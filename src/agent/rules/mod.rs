@@ -8,6 +8,7 @@
 //!
 //! Everything is bounded: expressions are refused when configured if too long or nested, and while they run they pay from one
 //! budget for all they copy, compare and go through. It never quotes an input's values in a failure.
+pub mod agent;
 mod budget;
 mod compile;
 mod config;
