@@ -150,7 +150,7 @@ impl App {
         // The lock on the data directory proves that whoever held a slot before is gone.
         slots.release_all().await?;
 
-        let mut loops = vec![tokio::spawn(tail.clone().feed())];
+        let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         let mut reached = Vec::new();
         for fold in marvin_projections::all() {
             let (sender, receiver) = watch::channel(0);
@@ -182,6 +182,7 @@ impl App {
             subjects: stores.subjects,
             throttle: SignInThrottle::default(),
             setup: SetupTokens::default(),
+            health: health.clone(),
             dispatcher,
             views,
             tail,

@@ -16,6 +16,7 @@ use crate::{
     accounts::Accounts,
     agent::Kinds,
     dispatch::{CommandMeta, DispatchError, Dispatcher},
+    health::Health,
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     security::{
         passwords::Passwords,
@@ -45,6 +46,7 @@ pub struct Api {
     pub sessions: Sessions,
     pub throttle: SignInThrottle,
     pub setup: SetupTokens,
+    pub health: Health,
 }
 
 impl Api {

@@ -14,7 +14,7 @@ use super::{
     problem::Problem,
     query::{Query, refused},
 };
-use crate::{error::FieldError, log::subscription::Subscription};
+use crate::{error::FieldError, health::Phase, log::subscription::Subscription};
 
 /// Rights are looked at again this often, so that a feed ends within a second of their end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -84,6 +84,10 @@ impl Feed {
             tokio::select! {
                 biased;
                 _ = self.check.tick() => {
+                    // The reader will find another node, or this one when it is back, and resume.
+                    if self.api.health.phase() == Phase::Draining {
+                        return None;
+                    }
                     self.caller = self.api.identify(self.caller.token.clone()).await.ok()??;
                     if self.last_sent.elapsed() >= COMMENT_INTERVAL {
                         self.last_sent = Instant::now();

@@ -35,7 +35,7 @@ impl SqliteLog {
         let connection = migrate(path, Durability::PowerCut, migrations::migrations::runner())?;
         let last = last_event(&connection).map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
         let database =
-            Database::start(path, connection).map_err(|source| OpenError::Thread { path: path.to_owned(), source })?;
+            Database::start(path, connection).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         Ok(Self { database, head: watch::channel(last.0).0 })
     }
 

@@ -32,8 +32,8 @@ pub enum OpenError {
     },
     #[error("{path} cannot be migrated: {reason}", path = .path.display())]
     Migration { path: PathBuf, reason: String },
-    #[error("the writer of {path} cannot be started: {source}", path = .path.display())]
-    Thread {
+    #[error("{path} cannot be used: {source}", path = .path.display())]
+    Io {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -57,6 +57,7 @@ impl OpenError {
 /// `Damaged`, `Newer`, `Unusable` or `Migration`; the file then stands as it stood.
 pub fn migrate(path: &Path, durability: Durability, migrations: Runner) -> Result<Connection, OpenError> {
     let mut connection = Connection::open(path).map_err(|error| OpenError::of(path, error))?;
+    only_for_owner(path)?;
     check(&connection, path)?;
     tune_writer(&connection, durability).map_err(|error| OpenError::of(path, error))?;
     refuse_newer(&connection, path, &migrations)?;
@@ -64,6 +65,14 @@ pub fn migrate(path: &Path, durability: Durability, migrations: Runner) -> Resul
         .run(&mut connection)
         .map_err(|error| OpenError::Migration { path: path.to_owned(), reason: error.to_string() })?;
     Ok(connection)
+}
+
+/// The file is sealed, but its clear part (ids, times, states) is nobody else's business. SQLite gives its side files the
+/// same mode.
+fn only_for_owner(path: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
 /// `quick_check` reads every page; it does not compare indexes with tables, which would take far longer.

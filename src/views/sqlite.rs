@@ -29,7 +29,7 @@ impl SqliteViews {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let connection = migrate(path, Durability::Crash, migrations::migrations::runner())?;
         let database =
-            Database::start(path, connection).map_err(|source| OpenError::Thread { path: path.to_owned(), source })?;
+            Database::start(path, connection).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         Ok(Self { database })
     }
 }
