@@ -26,7 +26,7 @@ fn with_rule(change: impl FnOnce(&mut Value)) -> Value {
 #[test]
 fn every_mistake_has_its_pointer() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 15] = [
+    let cases: [(Change, &str); 16] = [
         (|rule| rule["extra"] = json!(1), "/rules/0/extra"),
         (|rule| rule["name"] = json!(5), "/rules/0/name"),
         (|rule| rule["name"] = json!(" "), "/rules/0/name"),
@@ -37,6 +37,10 @@ fn every_mistake_has_its_pointer() {
         (|rule| rule["then"][0] = json!({"shout": 1}), "/rules/0/then/0/shout"),
         (|rule| rule["then"][0] = json!({"output": 1, "task": {}}), "/rules/0/then/0"),
         (|rule| rule["then"][0]["notify"]["to"] = json!("role:king"), "/rules/0/then/0/notify/to"),
+        (
+            |rule| rule["then"][0]["notify"]["to"] = json!("018f0000000070008000000000000001"),
+            "/rules/0/then/0/notify/to",
+        ),
         (|rule| rule["then"][0]["notify"]["severity"] = json!("loud"), "/rules/0/then/0/notify/severity"),
         (|rule| rule["then"][0]["notify"]["body"] = json!("{{ nobody }}"), "/rules/0/then/0/notify/body"),
         (|rule| rule["then"][0]["notify"]["title"] = json!(""), "/rules/0/then/0/notify/title"),
