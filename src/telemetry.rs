@@ -1,0 +1,127 @@
+//! Sets up logging: which lines are written, and how. What a line says is its author's business.
+//!
+//! Log lines go to standard error, so that standard output holds what a command answers. Payloads never get into them: we
+//! do not log any, and libraries, whose finer lines hold headers and bodies, are not heard below `info`.
+use std::io::{self, IsTerminal};
+
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+use crate::config::{LogFormat, Settings};
+
+/// Our own crates: only their lines are known to hold no payload at any level.
+const OWN_TARGET: &str = "marvin";
+
+/// Starts logging for the rest of the process, as `settings` say.
+///
+/// # Errors
+/// When logging was started before.
+pub fn init(settings: &Settings) -> Result<(), TryInitError> {
+    let terminal = io::stderr().is_terminal();
+    let format = settings.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    // The filter was parsed when the settings were; a default is better than a process that cannot log.
+    let filter = filter(&settings.log).unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none();
+    Registry::default().with(layer(filter, format, colours, io::stderr)).try_init()
+}
+
+/// Reads a filter such as `info` or `info,marvin::http=debug`.
+///
+/// # Errors
+/// When it is none; the text says where.
+pub fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::builder().parse(text)
+}
+
+fn layer<S, W>(filter: EnvFilter, format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours).with_span_events(FmtSpan::NONE);
+    let filter = filter.and(filter_fn(is_free_of_payloads));
+    match format {
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    }
+}
+
+fn is_free_of_payloads(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || metadata.target().starts_with(OWN_TARGET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::sync::{Arc, Mutex};
+    use tracing::{debug, info};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(filter_text: &str, format: LogFormat, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = layer(filter(filter_text).unwrap(), format, false, move || writer.clone());
+        tracing::subscriber::with_default(Registry::default().with(layer), log);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_with_its_fields() {
+        let line = logged("info", LogFormat::Json, || info!(task.id = "t1", "task finished"));
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&object["message"], &object["task.id"]), (&"task finished".into(), &"t1".into()));
+        assert_eq!(object["level"], "INFO");
+    }
+
+    #[test]
+    fn a_text_line_reads_as_a_sentence_with_its_fields() {
+        let line = logged("info", LogFormat::Text, || info!(task.id = "t1", "task finished"));
+        assert!(line.contains("task finished task.id=\"t1\""), "{line}");
+    }
+
+    #[test]
+    fn the_filter_decides_which_lines_are_written() {
+        assert_eq!(logged("info", LogFormat::Text, || debug!("detail")), "");
+        assert_ne!(logged("info,marvin=debug", LogFormat::Text, || debug!("detail")), "");
+        assert_eq!(logged("off", LogFormat::Text, || info!("sentence")), "");
+    }
+
+    #[test]
+    fn a_librarys_finer_lines_stay_unheard_at_every_setting() {
+        let wire = || debug!(target: "h2::codec", "frame=Headers authorization=secret");
+        assert_eq!(logged("trace", LogFormat::Text, wire), "");
+        assert_eq!(logged("h2=trace", LogFormat::Text, wire), "");
+        assert_ne!(logged("info", LogFormat::Text, || info!(target: "h2::codec", "connection closed")), "");
+    }
+
+    #[rstest]
+    #[case("info", true)]
+    #[case("info,marvin::http=debug", true)]
+    #[case("warn,[span{id=3}]=trace", true)]
+    #[case("marvin=loud", false)]
+    #[case("info,=,", false)]
+    #[case("a=b=c", false)]
+    fn only_a_filter_is_taken_as_one(#[case] text: &str, #[case] valid: bool) {
+        assert_eq!(filter(text).is_ok(), valid);
+    }
+}
