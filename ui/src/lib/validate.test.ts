@@ -20,11 +20,11 @@ describe("names", () => {
 });
 
 describe("email addresses", () => {
-  it.each(["ada@example.org", " ada@example.org ", "o'hara+x@mail.example.co.uk", "ada@localhost", "дела@пример.рф"])("allows %s", (email) => {
+  it.each(["ada@example.org", " ada@example.org ", "o'hara+x@mail.example.co.uk", "ada@localhost", "ada@пример.рф"])("allows %s", (email) => {
     expect(checkEmail(email)).toBeNull();
   });
 
-  it.each(["", "ada", "@example.org", "ada@", "a b@example.org", "ada@example..org", "ada@.org", "a@b@c", `${"a".repeat(251)}@b.c`])("refuses %s", (email) => {
+  it.each(["", "ada", "@example.org", "ada@", "a b@example.org", "ada@example..org", "ada@.org", "a@b@c", "ä@example.org", "ada@-example.org", `${"a".repeat(65)}@b.c`, `${"a".repeat(251)}@b.c`])("refuses %s", (email) => {
     expect(checkEmail(email)).not.toBeNull();
   });
 });
@@ -36,6 +36,8 @@ describe("passwords", () => {
     expect(checkPassword("x".repeat(200))).toBeNull();
     expect(checkPassword("x".repeat(201))).not.toBeNull();
   });
+
+  it("hold_no_control_characters", () => expect(checkPassword("words\nand more")).toContain("control characters"));
 
   it("must_be_repeated_exactly", () => {
     expect(checkRepeated("secret words", "secret words")).toBeNull();
