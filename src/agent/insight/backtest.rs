@@ -239,8 +239,7 @@ mod tests {
     fn the_candidate_with_the_least_error_comes_first_and_the_baseline_stays() {
         let series = line(60);
         let baseline = Candidate::baseline(None);
-        let trials =
-            Ground::of(&series, None).trials(&Candidate::all(None, false), Plan::of(60, None, 6), baseline);
+        let trials = Ground::of(&series, None).trials(&Candidate::all(None, false), Plan::of(60, None, 6), baseline);
         assert_eq!(trials[0].candidate.method, Method::Smooth);
         assert!(trials.iter().any(|trial| trial.candidate == baseline));
     }

@@ -76,7 +76,9 @@ impl<'a> Reader<'a> {
         };
         let unknown = fields.keys().filter(|name| !known.contains(&name.as_str()));
         let errors = unknown
-            .map(|name| FieldError::new(pointer(name), format!("is not known here; the fields are {}", known.join(", "))))
+            .map(|name| {
+                FieldError::new(pointer(name), format!("is not known here; the fields are {}", known.join(", ")))
+            })
             .collect();
         Ok(Self { fields, errors })
     }
@@ -117,7 +119,10 @@ impl<'a> Reader<'a> {
 
     fn values(&mut self) -> Vec<Option<f64>> {
         let Some(Value::Array(items)) = self.fields.get("values") else {
-            self.refuse(pointer("values"), "must be given: a list of numbers, oldest first, null where one is missing".into());
+            self.refuse(
+                pointer("values"),
+                "must be given: a list of numbers, oldest first, null where one is missing".into(),
+            );
             return Vec::new();
         };
         if !(VALUES_MIN..=VALUES_MAX).contains(&items.len()) {
@@ -147,7 +152,9 @@ fn number(item: &Value) -> Result<Option<f64>, String> {
         Value::Null => Ok(None),
         Value::Number(number) => match number.as_f64() {
             Some(value) if value.abs() <= MAGNITUDE_MAX => Ok(Some(value)),
-            _ => Err(format!("is too large: values must lie between -{MAGNITUDE_MAX:e} and {MAGNITUDE_MAX:e}; use a larger unit")),
+            _ => Err(format!(
+                "is too large: values must lie between -{MAGNITUDE_MAX:e} and {MAGNITUDE_MAX:e}; use a larger unit"
+            )),
         },
         _ => Err("must be a number, or null where the value is missing".into()),
     }
@@ -204,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_list_of_wrong_length_or_without_numbers_is_refused() {
-        for values in [json!([1, 2, 3]), json!(vec![1; 100_001]), json!([null, null, null, null, null, null, null, null])] {
+        for values in
+            [json!([1, 2, 3]), json!(vec![1; 100_001]), json!([null, null, null, null, null, null, null, null])]
+        {
             assert_eq!(pointers(check_input(&json!({ "values": values }))), ["/values"]);
         }
         assert_eq!(pointers(check_input(&json!({}))), ["/values"]);

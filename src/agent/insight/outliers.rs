@@ -53,7 +53,8 @@ fn scale(residuals: &[f64], rest: &[f64], filled: &[f64], cycles: Option<usize>)
     let kept = cycles.map_or(1.0, |cycles| 1.0 - 1.0 / cycles.max(2) as f64);
     let usual = (DEVIATION_PER_MAD * median(&mut sizes) / kept.sqrt()).max(median(&mut steps));
     let usual = usual.max(size_of_unusual(&mut sizes) / THRESHOLD);
-    let (low, high) = filled.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
+    let (low, high) =
+        filled.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
     let floor = SCALE_SHARE_MIN * (high - low);
     if usual > floor {
         return Some(usual);
@@ -158,7 +159,8 @@ mod tests {
 
     #[test]
     fn at_most_one_value_in_ten_is_unusual() {
-        let values: Vec<Option<f64>> = (0..100).map(|at| Some(if at % 4 == 0 { 100.0 + f64::from(at) } else { 0.0 })).collect();
+        let values: Vec<Option<f64>> =
+            (0..100).map(|at| Some(if at % 4 == 0 { 100.0 + f64::from(at) } else { 0.0 })).collect();
         assert!(find(&values, None).len() <= 10);
     }
 

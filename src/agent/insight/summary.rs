@@ -144,9 +144,15 @@ mod tests {
         let mut values = air_passengers();
         values[59] = 900.0;
         let text = summary(&values, None, 12);
-        for part in
-            ["next 12 values", "% above the same part of the last season", "95% probability", "season of 12", "900 at position 60", "8 trials", "less than repeating the last season"]
-        {
+        for part in [
+            "next 12 values",
+            "% above the same part of the last season",
+            "95% probability",
+            "season of 12",
+            "900 at position 60",
+            "8 trials",
+            "less than repeating the last season",
+        ] {
             assert!(text.contains(part), "{part:?} is missing in: {text}");
         }
         assert!(!text.to_lowercase().contains("mstl"), "{text}");
@@ -154,7 +160,9 @@ mod tests {
 
     #[test]
     fn it_has_at_most_three_sentences() {
-        for text in [summary(&air_passengers(), None, 12), summary(&noise(2, 50), None, 1), summary(&[4.0; 9], None, 12)] {
+        for text in
+            [summary(&air_passengers(), None, 12), summary(&noise(2, 50), None, 1), summary(&[4.0; 9], None, 12)]
+        {
             assert!(text.ends_with('.') && text.matches(". ").count() <= 2, "{text}");
         }
     }
