@@ -4,4 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod permissions;
+mod sessions;
 mod setup;
