@@ -54,11 +54,13 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     .run();
     let handle = server.handle();
     let serving = tokio::spawn(server);
+    // Heard from before the server says that it is ready: whoever reads that may ask it to stop at once.
+    let stop_asked = stop_asked()?;
     let link = app.welcome(settings).await?;
     app.health.serve();
     announce(&app.api.public_url, link.as_deref());
 
-    stop_asked().await?;
+    stop_asked.await;
     info!("stopping: what runs is finished");
     app.health.drain();
     tokio::join!(handle.stop(true), app.stop(Duration::from_secs(STOP_PATIENCE_S)));
@@ -87,12 +89,14 @@ fn announce(public_url: &str, link: Option<&str>) {
     }
 }
 
-async fn stop_asked() -> std::io::Result<()> {
+/// Listens for SIGTERM and Ctrl-C from this call on; what it answers waits for the first of them.
+fn stop_asked() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
