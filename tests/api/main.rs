@@ -1,0 +1,7 @@
+//! The API, tested from outside: the real program, one module per resource.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod setup;
