@@ -38,7 +38,7 @@ use crate::{
         passwords::{Passwords, check_policy},
         sealer::Sealer,
         sessions::Sessions,
-        subjects::{SqliteSubjects, SubjectStore, SubjectsError},
+        subjects::{SqliteSubjects, SubjectStore, SubjectsError, sqlite::holds_data},
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
@@ -62,11 +62,11 @@ pub enum StartError {
     Subjects(#[from] SubjectsError),
     #[error("{missing} is missing beside {present}: put it back from a backup; nothing was changed")]
     Missing { missing: String, present: String },
-    #[error("the store cannot be prepared: {0}")]
+    #[error("the store cannot be prepared")]
     Store(#[from] StoreError),
-    #[error("the views cannot be prepared: {0}")]
+    #[error("the views cannot be prepared")]
     Views(#[from] ViewError),
-    #[error("the log cannot be read: {0}")]
+    #[error("the log cannot be read")]
     Log(#[from] DispatchError),
     #[error("the first administrator cannot be created: {0}")]
     Administrator(String),
@@ -76,50 +76,48 @@ pub enum StartError {
 pub struct Stores {
     pub log: Arc<SqliteLog>,
     pub subjects: Arc<dyn SubjectStore>,
+    pub views: SqliteViews,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
     pub data_dir: DataDir,
 }
 
 impl Stores {
-    /// Opens the data directory of embedded mode, or makes it. What does not fit together stops here, before anything is
-    /// written.
+    /// Opens the data directory of embedded mode, or makes it. Every file is looked at before any is written, so what does not
+    /// fit together stays as it is.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn open(settings: &Settings) -> Result<Self, StartError> {
         let data_dir = DataDir::take(&settings.data_dir)?;
         let (log_path, subjects_path) = (data_dir.log(), data_dir.subjects());
-        let (log, subjects) = match (log_path.exists(), subjects_path.exists()) {
-            (false, true) => return Err(missing(&log_path, &subjects_path)),
-            // The key is checked before the log is touched.
-            (true, true) => {
-                let subjects = open_subjects(settings, &subjects_path, false).await?;
-                (SqliteLog::open(&log_path)?, subjects)
-            }
-            (_, false) => {
-                let log = SqliteLog::open(&log_path)?;
-                if *log.head().borrow() > 0 {
-                    return Err(missing(&subjects_path, &log_path));
-                }
-                (log, open_subjects(settings, &subjects_path, true).await?)
-            }
-        };
-        let (log, subjects) = (Arc::new(log), Arc::new(subjects) as Arc<dyn SubjectStore>);
+        // A file of no bytes was lost as surely as one that is not there.
+        let holds =
+            |path: &Path| holds_data(path).map_err(|source| DataDirError::Unusable { path: path.to_owned(), source });
+        let subjects_hold = holds(&subjects_path)?;
+        if subjects_hold && !holds(&log_path)? {
+            return Err(missing(&log_path, &subjects_path));
+        }
+        let log = SqliteLog::inspect(&log_path)?;
+        let is_new = SqliteLog::last_position(&log)? == 0;
+        if !is_new && !subjects_hold {
+            return Err(missing(&subjects_path, &log_path));
+        }
+        let key = MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?;
+        let subjects = SqliteSubjects::inspect(&subjects_path, Arc::new(key), is_new).await?;
+        let views = SqliteViews::inspect(&data_dir.views())?;
+
+        let subjects = Arc::new(subjects.prepare().await?) as Arc<dyn SubjectStore>;
+        let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
-        Ok(Self { log, subjects, sealer, codec, data_dir })
+        Ok(Self { log, subjects, views, sealer, codec, data_dir })
     }
 }
 
 fn missing(missing: &Path, present: &Path) -> StartError {
     StartError::Missing { missing: missing.display().to_string(), present: present.display().to_string() }
-}
-
-async fn open_subjects(settings: &Settings, path: &Path, is_new: bool) -> Result<SqliteSubjects, StartError> {
-    let key = MasterKey::load_or_create(&settings.key_file, is_new)?;
-    Ok(SqliteSubjects::open(path, Arc::new(key)).await?)
 }
 
 /// Everything that runs in this process, until it is dropped or stopped.
@@ -138,7 +136,7 @@ impl App {
     /// See [`StartError`]; nothing runs then.
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
         let stores = Stores::open(settings).await?;
-        let views_store: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&stores.data_dir.views())?);
+        let views_store: Arc<dyn ViewStore> = Arc::new(stores.views.clone());
         let (log, codec): (Arc<dyn EventLog>, _) = (stores.log.clone(), stores.codec.clone());
         let health = Health::default();
         let tail = Tail::new(log.clone(), codec.clone());

@@ -26,14 +26,16 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
-    // The socket is taken first: an address in use stops the start before any store is opened.
+    // The sockets are taken first: an address in use stops the start before any store is opened.
     let listener = listen(settings)?;
     let bound = listener.local_addr()?;
     let recorder = metrics::install()?;
+    let measured = settings.metrics_listen.map(|address| {
+        metrics::listener(address, recorder).with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))
+    });
+    let measured = measured.transpose()?;
     let app = App::start(settings, bound).await?;
-    if let Some(address) = settings.metrics_listen {
-        let (address, server) = metrics::listener(address, recorder)
-            .with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))?;
+    if let Some((address, server)) = measured {
         tokio::spawn(server);
         info!(%address, "metrics are served");
     }
