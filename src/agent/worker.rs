@@ -211,7 +211,7 @@ impl Worker {
         let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
             return;
         };
-        if !self.kinds.get(&profile.kind).is_some() {
+        if self.kinds.get(&profile.kind).is_none() {
             return;
         }
         match self.slots.take(agent, profile.limits.max_concurrency, task, self.id, LEASE_TTL).await {

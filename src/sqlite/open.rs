@@ -129,7 +129,7 @@ impl Inspected {
         let newest: Option<i64> = self.look(|connection| {
             connection.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
         })?;
-        let known = self.migrations.get_migrations().iter().map(|migration| i64::from(migration.version())).max();
+        let known = self.migrations.get_migrations().iter().map(|migration| migration.version()).max();
         if newest > known { Err(OpenError::Newer { path: self.path.clone() }) } else { Ok(()) }
     }
 }
