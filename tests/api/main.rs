@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod permissions;
 mod sessions;
 mod setup;
+mod users;
