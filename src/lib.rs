@@ -1,7 +1,22 @@
 //! Marvin: people and software agents work together, and every change is an event in one log.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod accounts;
+pub mod agent;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod datadir;
+pub mod dispatch;
+pub mod erasure;
 pub mod error;
+pub mod health;
 pub mod http;
+pub mod log;
+pub mod process;
+pub mod security;
+pub mod setup;
+pub mod sqlite;
 pub mod telemetry;
+pub mod time;
+pub mod views;

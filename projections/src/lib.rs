@@ -1,1 +1,23 @@
-//! Pure.
+//! The read models of Marvin: pure folds from events to the documents that people see.
+//!
+//! A projection says which documents an event touches, how a document begins, how an event changes it, and by which facts it
+//! may be filtered. Storing, sealing, checkpoints, rebuilds and caching are the server's and know no projection by name.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod document;
+mod fold;
+
+pub mod agents;
+pub mod inbox;
+pub mod tasks;
+pub mod users;
+
+pub use document::{Document, Key, RawDocument};
+pub use fold::{Fold, FoldError, Projection, fold_of};
+
+use std::sync::Arc;
+
+/// The one registration of projections.
+pub fn all() -> Vec<Arc<dyn Fold>> {
+    vec![fold_of::<agents::Agents>(), fold_of::<tasks::Tasks>(), fold_of::<users::Users>(), fold_of::<inbox::Inbox>()]
+}

@@ -10,12 +10,7 @@ use crate::telemetry;
 /// Characters of an instance's name: it becomes a schema, whose name PostgreSQL cuts at 63 bytes, with suffixes behind it.
 const INSTANCE_CHARS_MAX: usize = 31;
 
-/// The suite that seals new data. Data sealed under the other one stays readable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CipherSuite {
-    XChaCha20Poly1305,
-    Aes256Gcm,
-}
+pub use crate::security::cipher::Suite as CipherSuite;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,279 @@
+//! A task: a durable run of an agent. Its stream is its journal, and the only judge of who runs it and what counts.
+use chrono::{DateTime, Utc};
+use cqrs_es::{Aggregate, event_sink::EventSink};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Personal, RefusalKind, Refuse, Rooted};
+
+mod events;
+pub use events::*;
+
+/// Steps a task may record: beyond that it is a loop, not a plan.
+pub const STEPS_MAX: u32 = 1_000;
+/// How deep tasks that agents start may chain: deeper is a cycle of agents feeding each other.
+pub const CHAIN_DEPTH_MAX: u32 = 16;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum TaskCommand {
+    Submit(Submission),
+    /// A worker takes the task. At most one claim at a sequence wins.
+    Start {
+        worker: Uuid,
+        at: DateTime<Utc>,
+    },
+    /// Records the result of step `step` (1, 2, 3 …); repeating a recorded step changes nothing.
+    CompleteStep {
+        attempt: u32,
+        step: u32,
+        kind: String,
+        name: String,
+        started_at: DateTime<Utc>,
+        result: Value,
+    },
+    Complete {
+        attempt: u32,
+        output: Value,
+    },
+    /// The attempt failed; `retry_at` when another one may help.
+    Fail {
+        attempt: u32,
+        failure: Failure,
+        retry_at: Option<DateTime<Utc>>,
+    },
+    /// The worker's lease ran out while the attempt was running.
+    LoseHeartbeat {
+        attempt: u32,
+    },
+    Cancel {
+        reason: CancelReason,
+    },
+    /// Gives a failed or dead task a fresh set of attempts.
+    Retry,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    pub agent_id: Uuid,
+    pub requested_by: Uuid,
+    pub input: Value,
+    pub conversation_id: Option<Uuid>,
+    pub priority: u8,
+    pub deadline: Option<DateTime<Utc>>,
+    pub max_attempts: u32,
+    /// The task whose agent asked for this one.
+    pub parent: Option<Uuid>,
+    pub chain_depth: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    #[error("there is no such task")]
+    Absent,
+    #[error("this task was submitted already")]
+    AlreadySubmitted,
+    #[error("the priority must be 0 to 9")]
+    Priority,
+    #[error("tasks that start tasks may chain at most {CHAIN_DEPTH_MAX} deep")]
+    ChainTooDeep,
+    #[error("a task may have at most {STEPS_MAX} steps")]
+    TooManySteps,
+    #[error("step {expected} is next")]
+    StepOutOfOrder { expected: u32 },
+    #[error("this task is not ready to be started")]
+    NotReady,
+    #[error("this task has ended")]
+    Ended,
+    #[error("this result belongs to an attempt that is no longer running")]
+    LateResult,
+    #[error("only a task that failed or was given up can be retried")]
+    NotRetryable,
+}
+
+impl Refuse for TaskError {
+    fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Absent => RefusalKind::Absent,
+            Self::AlreadySubmitted | Self::NotReady | Self::LateResult | Self::Ended => RefusalKind::Late,
+            Self::Priority
+            | Self::ChainTooDeep
+            | Self::TooManySteps
+            | Self::StepOutOfOrder { .. }
+            | Self::NotRetryable => RefusalKind::Rule,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    #[default]
+    Unknown,
+    Queued,
+    Running,
+    Retrying {
+        at: DateTime<Utc>,
+    },
+    /// Failed or dead: may be retried.
+    Failed,
+    /// Completed or cancelled: final.
+    Final,
+}
+
+/// What decisions about a task need; inputs, results and outputs stay in the journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub phase: Phase,
+    /// Attempts so far, the running one included.
+    pub attempt: u32,
+    /// The attempt after which the task is given up.
+    pub attempt_max: u32,
+    max_attempts: u32,
+    /// Steps recorded so far.
+    pub steps: u32,
+    pub agent_id: Uuid,
+    pub requested_by: Uuid,
+    pub chain_depth: u32,
+}
+
+impl Task {
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Running | Phase::Retrying { .. })
+    }
+
+    fn check_attempt(&self, attempt: u32) -> Result<(), TaskError> {
+        if self.phase == Phase::Running && self.attempt == attempt { Ok(()) } else { Err(TaskError::LateResult) }
+    }
+
+    fn submit(submission: Submission) -> Result<TaskEvent, TaskError> {
+        if submission.priority > 9 {
+            return Err(TaskError::Priority);
+        }
+        if submission.chain_depth > CHAIN_DEPTH_MAX {
+            return Err(TaskError::ChainTooDeep);
+        }
+        Ok(TaskSubmitted {
+            agent_id: submission.agent_id,
+            requested_by: submission.requested_by,
+            conversation_id: submission.conversation_id,
+            priority: submission.priority,
+            deadline: submission.deadline,
+            max_attempts: submission.max_attempts,
+            parent: submission.parent,
+            chain_depth: submission.chain_depth,
+            personal: Personal::Known(Input { input: submission.input }),
+        }
+        .into())
+    }
+
+    fn start(&self, worker: Uuid, at: DateTime<Utc>) -> Result<TaskEvent, TaskError> {
+        match self.phase {
+            Phase::Queued => {}
+            Phase::Retrying { at: ready } if ready <= at => {}
+            _ => return Err(TaskError::NotReady),
+        }
+        Ok(TaskStarted { attempt: self.attempt + 1, worker }.into())
+    }
+
+    fn complete_step(&self, command: TaskCommand) -> Result<Option<TaskEvent>, TaskError> {
+        let TaskCommand::CompleteStep { attempt, step, kind, name, started_at, result } = command else {
+            return Ok(None);
+        };
+        self.check_attempt(attempt)?;
+        if step <= self.steps {
+            return Ok(None);
+        }
+        if step > STEPS_MAX {
+            return Err(TaskError::TooManySteps);
+        }
+        if step != self.steps + 1 {
+            return Err(TaskError::StepOutOfOrder { expected: self.steps + 1 });
+        }
+        let personal = Personal::Known(StepResult { result });
+        Ok(Some(TaskStepCompleted { attempt, step, kind, name, started_at, personal }.into()))
+    }
+
+    fn fail(&self, failure: Failure, retry_at: Option<DateTime<Utc>>) -> TaskEvent {
+        let (attempt, code, agent_id, requested_by) = (self.attempt, failure.code, self.agent_id, self.requested_by);
+        let personal = Personal::Known(FailureText { message: failure.message });
+        match retry_at {
+            Some(retry_at) if attempt < self.attempt_max => {
+                TaskRetryScheduled { attempt, retry_at, code, personal }.into()
+            }
+            Some(_) => TaskDeadLettered { attempt, code, agent_id, requested_by, personal }.into(),
+            None => TaskFailed { attempt, code, agent_id, requested_by, personal }.into(),
+        }
+    }
+}
+
+impl Rooted for Task {
+    fn subject(&self, _id: Uuid) -> Option<Uuid> {
+        (self.phase != Phase::Unknown).then_some(self.requested_by)
+    }
+}
+
+impl Aggregate for Task {
+    const TYPE: &'static str = "task";
+    type Command = TaskCommand;
+    type Event = TaskEvent;
+    type Error = TaskError;
+    type Services = ();
+
+    async fn handle(&mut self, command: TaskCommand, (): &(), sink: &EventSink<Self>) -> Result<(), TaskError> {
+        let (agent_id, requested_by) = (self.agent_id, self.requested_by);
+        let event: TaskEvent = match command {
+            TaskCommand::Submit(_) if self.phase != Phase::Unknown => return Err(TaskError::AlreadySubmitted),
+            TaskCommand::Submit(submission) => Self::submit(submission)?,
+            _ if self.phase == Phase::Unknown => return Err(TaskError::Absent),
+            TaskCommand::Start { worker, at } => self.start(worker, at)?,
+            step @ TaskCommand::CompleteStep { .. } => match self.complete_step(step)? {
+                Some(event) => event,
+                None => return Ok(()),
+            },
+            TaskCommand::Complete { attempt, output } => {
+                self.check_attempt(attempt)?;
+                TaskCompleted { attempt, agent_id, requested_by, personal: Personal::Known(Output { output }) }.into()
+            }
+            TaskCommand::Fail { attempt, failure, retry_at } => {
+                self.check_attempt(attempt)?;
+                self.fail(failure, retry_at)
+            }
+            TaskCommand::LoseHeartbeat { attempt } => {
+                self.check_attempt(attempt)?;
+                sink.write(TaskHeartbeatLost { attempt }.into(), self).await;
+                if attempt < self.attempt_max {
+                    return Ok(());
+                }
+                let failure = Failure::new("heartbeat_lost", "the worker vanished during the last attempt");
+                self.fail(failure, Some(DateTime::<Utc>::MIN_UTC))
+            }
+            TaskCommand::Cancel { .. } if !self.is_open() => return Err(TaskError::Ended),
+            TaskCommand::Cancel { reason } => TaskCancelled { reason, agent_id, requested_by }.into(),
+            TaskCommand::Retry if self.phase != Phase::Failed => return Err(TaskError::NotRetryable),
+            TaskCommand::Retry => TaskRetried {}.into(),
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: TaskEvent) {
+        match event {
+            TaskEvent::Submitted(submitted) => {
+                self.phase = Phase::Queued;
+                (self.max_attempts, self.attempt_max) = (submitted.max_attempts, submitted.max_attempts);
+                (self.agent_id, self.requested_by) = (submitted.agent_id, submitted.requested_by);
+                self.chain_depth = submitted.chain_depth;
+            }
+            TaskEvent::Started(started) => (self.phase, self.attempt) = (Phase::Running, started.attempt),
+            TaskEvent::StepCompleted(completed) => self.steps = completed.step,
+            TaskEvent::HeartbeatLost(_) => self.phase = Phase::Queued,
+            TaskEvent::RetryScheduled(scheduled) => self.phase = Phase::Retrying { at: scheduled.retry_at },
+            TaskEvent::Failed(_) | TaskEvent::DeadLettered(_) => self.phase = Phase::Failed,
+            TaskEvent::Completed(_) | TaskEvent::Cancelled(_) => self.phase = Phase::Final,
+            TaskEvent::Retried(_) => {
+                self.phase = Phase::Queued;
+                self.attempt_max = self.attempt + self.max_attempts;
+            }
+        }
+    }
+}

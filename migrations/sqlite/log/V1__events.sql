@@ -1,0 +1,45 @@
+-- The log: one row an event, in commit order. Rows are added and never changed.
+CREATE TABLE events (
+    position       INTEGER PRIMARY KEY,  -- 1, 2, 3 … in commit order, without a gap
+    aggregate_type TEXT    NOT NULL,
+    aggregate_id   BLOB    NOT NULL,     -- 16 bytes
+    sequence       INTEGER NOT NULL,     -- 1, 2, 3 … within the stream
+    event_type     TEXT    NOT NULL,
+    event_version  INTEGER NOT NULL,
+    payload        BLOB    NOT NULL,     -- sealed facts and, where there is one, the sealed personal part
+    metadata       TEXT    NOT NULL,     -- JSON of opaque ids, kept as written
+    event_id       BLOB    NOT NULL,
+    command_id     BLOB    NOT NULL,
+    command_index  INTEGER NOT NULL,     -- 0, 1, 2 … over all events of one command
+    recorded_at    INTEGER NOT NULL,     -- milliseconds since 1970, never decreasing
+    UNIQUE (aggregate_type, aggregate_id, sequence),
+    UNIQUE (command_id, command_index)
+) STRICT;
+
+-- Also keeps INSERT OR REPLACE from taking a standing event's place by its position.
+CREATE TRIGGER events_are_gapless BEFORE INSERT ON events
+WHEN NEW.position IS NOT (SELECT coalesce(max(position), 0) + 1 FROM events)
+BEGIN SELECT RAISE(ABORT, 'positions are gapless'); END;
+
+CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+
+CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+
+-- How far each follower of the log came, with the event it saw there.
+CREATE TABLE checkpoints (
+    name     TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    event_id BLOB    NOT NULL
+) STRICT;
+
+-- Who holds a task's slot, and until when. `token` rises with every holder.
+CREATE TABLE leases (
+    agent_id   BLOB    NOT NULL,
+    slot       INTEGER NOT NULL,
+    task_id    BLOB    NOT NULL UNIQUE,
+    holder     BLOB    NOT NULL,
+    expires_at INTEGER NOT NULL,         -- milliseconds since 1970
+    PRIMARY KEY (agent_id, slot)
+) STRICT;

@@ -1,0 +1,78 @@
+//! Documents as a view store keeps them: facts, a personal part of one person, and the keys they are found by.
+use marvin_domain::Position;
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+/// A document of a read model. Its own JSON is its facts; the personal part is kept beside it, under its subject's key.
+pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
+    /// The person whose words the personal part holds; none where the document has no such part.
+    fn subject(&self) -> Option<Uuid> {
+        None
+    }
+    /// The personal part as JSON; none when there is none or it is erased.
+    fn personal(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// # Errors
+    /// When the bytes are not the JSON of the personal part.
+    fn fill_personal(&mut self, _personal: &[u8]) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+}
+
+/// The value of an index field: an id, a state, a number or a time, never personal text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    Text(String),
+    Integer(i64),
+    Null,
+}
+
+impl From<Uuid> for Key {
+    fn from(id: Uuid) -> Self {
+        Self::Text(id.to_string())
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for Key {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<bool> for Key {
+    fn from(flag: bool) -> Self {
+        Self::Integer(i64::from(flag))
+    }
+}
+
+impl From<chrono::DateTime<chrono::Utc>> for Key {
+    fn from(time: chrono::DateTime<chrono::Utc>) -> Self {
+        Self::Integer(time.timestamp_millis())
+    }
+}
+
+impl<T: Into<Key>> From<Option<T>> for Key {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// A document in clear bytes, on its way between a fold and a view store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawDocument {
+    pub id: Uuid,
+    /// The last event that was folded in.
+    pub position: Position,
+    pub facts: Vec<u8>,
+    pub personal: Option<Vec<u8>>,
+    pub subject: Option<Uuid>,
+    /// In the order of the projection's fields.
+    pub keys: Vec<Key>,
+}

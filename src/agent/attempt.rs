@@ -1,0 +1,183 @@
+//! One attempt: reads the task's journal, runs the handler within its time, and records how it ended.
+use chrono::{DateTime, Utc};
+use marvin_domain::{
+    Directed, Envelope, Event, Personal, StreamId,
+    agent::{Limits, Profile},
+    task::{CancelReason, Failure, TaskCommand, TaskEvent},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{
+    Run, RunError, TaskFailure,
+    run::{Assignment, check_size},
+    worker::Worker,
+};
+use crate::log::ReadError;
+
+/// Events of a task's stream read at once.
+const JOURNAL_PAGE_EVENTS: u32 = 1_000;
+
+enum Ended {
+    Done(Value),
+    Failed(TaskFailure),
+    /// Cancelled, or taken over: nothing is left to record.
+    Lost,
+}
+
+/// What a task's stream says to whoever runs it.
+struct Journal {
+    assignment: Assignment,
+    deadline: Option<DateTime<Utc>>,
+    /// None when the requester is erased.
+    input: Option<Value>,
+    steps: BTreeMap<u32, Value>,
+}
+
+/// Runs the attempt that was just claimed, to its end. Never fails: what cannot be recorded is found by the sweep.
+pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, agent: &Profile) {
+    let journal = match read_journal(worker, task, agent).await {
+        Ok(Some(journal)) => journal,
+        Ok(None) => return,
+        Err(error) => return warn!(task.id = %task, error = %error, "a task's journal cannot be read"),
+    };
+    let Journal { mut assignment, deadline, input, steps } = journal;
+    let attempt = assignment.attempt;
+    let begun = std::time::Instant::now();
+    let recorder = Run::new(assignment.clone(), BTreeMap::new(), worker.dispatcher.clone(), worker.kinds.clone());
+    let Some(input) = input else {
+        let cancel = Directed::new(task, TaskCommand::Cancel { reason: CancelReason::RequesterErased });
+        recorder.dispatch("cancel", &[cancel]).await.ok();
+        return;
+    };
+    assignment.input = input;
+    let run = Run::new(assignment, steps, worker.dispatcher.clone(), worker.kinds.clone());
+    let end = match within(worker, task, agent, run, deadline).await {
+        Ended::Done(output) => match check_size(&output) {
+            Ok(()) => TaskCommand::Complete { attempt, output },
+            Err(failure) => fail(attempt, failure, &agent.limits),
+        },
+        Ended::Failed(failure) => fail(attempt, failure, &agent.limits),
+        Ended::Lost => return,
+    };
+    let failed = match &end {
+        TaskCommand::Fail { failure, .. } => Some(failure.code.clone()),
+        _ => None,
+    };
+    if recorder.dispatch("end", &[Directed::new(task, end)]).await.is_ok() {
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        info!(task.id = %task, attempt, duration_ms, failed, "attempt ended");
+    }
+}
+
+/// Runs the handler in a task of its own, so that a cancellation stops it and a panic is only its own.
+async fn within(
+    worker: &Arc<Worker>,
+    task: Uuid,
+    agent: &Profile,
+    mut run: Run,
+    deadline: Option<DateTime<Utc>>,
+) -> Ended {
+    let limit = Duration::from_millis(agent.limits.timeout_ms);
+    let left = deadline.map(|deadline| (deadline - Utc::now()).to_std().unwrap_or(Duration::ZERO));
+    if left == Some(Duration::ZERO) {
+        return Ended::Failed(TaskFailure::lasting(
+            "deadline_passed",
+            "the deadline had passed before the task could start",
+        ));
+    }
+    let Some(handler) = worker.kinds.get(&agent.kind).cloned() else { return Ended::Lost };
+    let handling = tokio::spawn(async move { handler.run(&mut run).await });
+    worker.running().insert(task, handling.abort_handle());
+    let abort = handling.abort_handle();
+    let outcome = tokio::time::timeout(left.map_or(limit, |left| left.min(limit)), handling).await;
+    worker.running().remove(&task);
+    match outcome {
+        Ok(Ok(Ok(output))) => Ended::Done(output),
+        Ok(Ok(Err(RunError::Failed(failure)))) => Ended::Failed(failure),
+        Ok(Ok(Err(RunError::Lost))) => Ended::Lost,
+        Ok(Err(error)) if error.is_cancelled() => Ended::Lost,
+        Ok(Err(_)) => Ended::Failed(TaskFailure::passing(
+            "agent_crashed",
+            "the agent's program failed; this is a defect of Marvin",
+        )),
+        Err(_) => {
+            abort.abort();
+            let overdue = left.is_some_and(|left| left <= limit);
+            Ended::Failed(if overdue {
+                TaskFailure::lasting("deadline_passed", "the deadline passed while the task ran")
+            } else {
+                TaskFailure::passing("timeout", format!("the attempt took longer than {} ms", agent.limits.timeout_ms))
+            })
+        }
+    }
+}
+
+fn fail(attempt: u32, failure: TaskFailure, limits: &Limits) -> TaskCommand {
+    let retry_at = failure.retry.then(|| Utc::now() + backoff(attempt, limits));
+    TaskCommand::Fail { attempt, failure: Failure::new(failure.code, failure.message), retry_at }
+}
+
+/// Exponential backoff with full jitter (Brooker, "Exponential Backoff and Jitter", 2015): a random share of the doubled pause.
+fn backoff(attempt: u32, limits: &Limits) -> Duration {
+    let doubled = limits.backoff_initial_ms.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+    let ceiling = doubled.min(limits.backoff_max_ms);
+    let share = u64::from_le_bytes(crate::security::random::bytes::<8>());
+    Duration::from_millis(share % (ceiling + 1))
+}
+
+async fn read_journal(worker: &Worker, task: Uuid, agent: &Profile) -> Result<Option<Journal>, ReadError> {
+    let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
+    let (mut journal, mut after) = (None, 0);
+    loop {
+        let rows = worker.log.read_stream(stream, after, JOURNAL_PAGE_EVENTS).await?;
+        let full = rows.len() == JOURNAL_PAGE_EVENTS as usize;
+        for envelope in worker.codec.open(rows).await? {
+            after = envelope.sequence;
+            enter(&mut journal, &envelope, agent);
+        }
+        if !full {
+            return Ok(journal);
+        }
+    }
+}
+
+fn enter(journal: &mut Option<Journal>, envelope: &Envelope, agent: &Profile) {
+    let Event::Task(event) = &envelope.event else { return };
+    match (event, journal) {
+        (TaskEvent::Submitted(submitted), journal) => {
+            let assignment = Assignment {
+                task_id: envelope.stream.id,
+                agent_id: submitted.agent_id,
+                agent_name: agent.name.as_str().to_owned(),
+                config: agent.config.clone(),
+                input: Value::Null,
+                requested_by: submitted.requested_by,
+                conversation_id: submitted.conversation_id,
+                priority: submitted.priority,
+                attempt: 0,
+                chain_depth: submitted.chain_depth,
+                submitted_at: envelope.recorded_at,
+                started_at: envelope.recorded_at,
+                correlation: envelope.metadata.correlation,
+                started_event: envelope.event_id,
+            };
+            let input = match &submitted.personal {
+                Personal::Known(given) => Some(given.input.clone()),
+                Personal::Erased => None,
+            };
+            *journal = Some(Journal { assignment, deadline: submitted.deadline, input, steps: BTreeMap::new() });
+        }
+        (TaskEvent::Started(started), Some(journal)) => {
+            journal.assignment.attempt = started.attempt;
+            (journal.assignment.started_at, journal.assignment.started_event) =
+                (envelope.recorded_at, envelope.event_id);
+        }
+        (TaskEvent::StepCompleted(step), Some(journal)) => {
+            journal.steps.extend(step.personal.known().map(|personal| (step.step, personal.result.clone())));
+        }
+        _ => {}
+    }
+}

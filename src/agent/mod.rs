@@ -1,0 +1,95 @@
+//! Agents that do work: what a kind of agent is, and which kinds there are.
+//!
+//! A kind checks configurations and inputs, says what they look like, and runs a task. It records each effect as a step of the
+//! task's journal (`run`) and appends nothing by itself. Claims, leases, attempts and timeouts are the worker's; a kind knows
+//! none of them.
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use uuid::Uuid;
+
+use crate::{error::FieldError, views::query::Views};
+
+mod attempt;
+pub mod insight;
+pub mod rules;
+pub mod run;
+pub mod slots;
+pub mod worker;
+
+use insight::agent::InsightAgent;
+use rules::agent::RulesAgent;
+pub use run::{Run, RunError, TaskFailure};
+
+/// What people read about a kind before they choose it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct KindDescription {
+    pub kind: &'static str,
+    pub title: &'static str,
+    pub description: &'static str,
+    pub config_schema: Value,
+    pub input_schema: Value,
+    pub output_schema: Value,
+    /// Whether `try` answers at once, without recording anything.
+    pub can_try: bool,
+}
+
+/// An input to be tried without recording anything.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    pub agent_id: Uuid,
+    pub agent_name: &'a str,
+    pub config: &'a Value,
+    pub input: &'a Value,
+    pub requested_by: Uuid,
+    pub now: DateTime<Utc>,
+}
+
+#[async_trait]
+pub trait AgentHandler: Send + Sync {
+    fn describe(&self) -> KindDescription;
+
+    /// # Errors
+    /// Every refused value, with a pointer into the configuration.
+    fn check_config(&self, config: &Value) -> Result<(), Vec<FieldError>>;
+
+    /// # Errors
+    /// Every refused value, with a pointer into the input.
+    fn check_input(&self, config: &Value, input: &Value) -> Result<(), Vec<FieldError>>;
+
+    /// Does a task and answers its output. May be called again for the same task after a crash: steps that were recorded answer
+    /// what they recorded.
+    ///
+    /// # Errors
+    /// `Failed` when the task cannot be done, `Lost` when this attempt no longer counts.
+    async fn run(&self, run: &mut Run) -> Result<Value, RunError>;
+
+    /// The output at once and nothing recorded; none for kinds that reach outside.
+    async fn attempt(&self, _trial: &Trial<'_>) -> Option<Result<Value, TaskFailure>> {
+        None
+    }
+}
+
+/// The kinds of agent that this program runs.
+#[derive(Clone)]
+pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn AgentHandler>>>);
+
+impl Kinds {
+    /// The one registration of agent kinds.
+    pub fn all(views: Views) -> Self {
+        Self::new(vec![Arc::new(InsightAgent), Arc::new(RulesAgent::new(views))])
+    }
+
+    fn new(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {
+        Self(Arc::new(handlers.into_iter().map(|handler| (handler.describe().kind, handler)).collect()))
+    }
+
+    pub fn get(&self, kind: &str) -> Option<&Arc<dyn AgentHandler>> {
+        self.0.get(kind)
+    }
+
+    pub fn describe(&self) -> Vec<KindDescription> {
+        self.0.values().map(|handler| handler.describe()).collect()
+    }
+}

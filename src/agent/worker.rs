@@ -1,0 +1,274 @@
+//! The worker: claims ready tasks, runs their handlers within limits, records how each ended.
+//!
+//! The log decides: a claim is a `started` event at the expected sequence, and one wins. Signals only say that there may be
+//! work; the sweep finds what a lost signal hid, and tasks whose worker vanished.
+use futures_util::{StreamExt, stream};
+use marvin_domain::{
+    Actor, Directed, Envelope, Event, StreamId,
+    agent::{Agent, AgentStatus, Profile},
+    ids,
+    task::TaskCommand,
+};
+use marvin_projections::{
+    agents::Agents,
+    tasks::{TaskDocument, TaskStatus, Tasks},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::AbortHandle};
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::{Kinds, attempt, slots::Slots, slots::Taken};
+use crate::{
+    dispatch::{CommandMeta, DispatchError, Dispatcher},
+    log::{EventLog, codec::Codec, subscription::Subscription, tail::Tail},
+    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
+};
+
+/// Tasks that one process runs at once, over all agents: handlers that compute share two to a few cores.
+pub const RUNNING_MAX: usize = 64;
+/// How long a claim stands without a heartbeat. Twice a long pause of a busy machine.
+pub const LEASE_TTL: Duration = Duration::from_secs(10);
+/// Three heartbeats may be missed before a lease runs out.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
+/// How soon a task is found whose signal was lost, and how late a retry may start.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Tasks tried when a slot is freed: the view may lag, so the first ones may be taken already.
+const CLAIMS_AFTER_ONE: u32 = 8;
+/// Claims of one sweep that are on their way at once.
+const CLAIMS_AT_ONCE: usize = 16;
+
+/// Everything a worker works with; shared by its loops.
+pub struct Worker {
+    /// Names this process as a holder of leases; another process, or this program started again, is another.
+    pub id: Uuid,
+    pub kinds: Kinds,
+    pub dispatcher: Dispatcher,
+    pub views: Views,
+    pub log: Arc<dyn EventLog>,
+    pub codec: Codec,
+    pub slots: Arc<dyn Slots>,
+    room: Arc<Semaphore>,
+    running: Mutex<HashMap<Uuid, AbortHandle>>,
+}
+
+impl Worker {
+    pub fn new(
+        kinds: Kinds,
+        dispatcher: Dispatcher,
+        views: Views,
+        log: Arc<dyn EventLog>,
+        codec: Codec,
+        slots: Arc<dyn Slots>,
+    ) -> Arc<Self> {
+        let (room, running) = (Arc::new(Semaphore::new(RUNNING_MAX)), Mutex::default());
+        Arc::new(Self { id: Uuid::now_v7(), kinds, dispatcher, views, log, codec, slots, room, running })
+    }
+
+    /// Claims tasks as the log tells of them, and stops those that are cancelled.
+    pub async fn listen(self: Arc<Self>, tail: Arc<Tail>) {
+        let after = *tail.head().borrow();
+        let mut subscription = Subscription::new(tail, after);
+        loop {
+            match subscription.next().await {
+                Ok(events) => {
+                    for event in &events {
+                        self.hear(event);
+                    }
+                }
+                Err(error) => {
+                    warn!(error = %error, "the worker cannot read the log");
+                    tokio::time::sleep(SWEEP_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    fn hear(self: &Arc<Self>, event: &Envelope) {
+        use marvin_domain::task::TaskEvent::{Cancelled, HeartbeatLost, Retried, Submitted};
+        let Event::Task(change) = &event.event else { return };
+        let task = event.stream.id;
+        match change {
+            Submitted(submitted) => {
+                let (worker, agent) = (self.clone(), submitted.agent_id);
+                tokio::spawn(async move { worker.claim(task, agent).await });
+            }
+            Retried(_) | HeartbeatLost(_) => {
+                let worker = self.clone();
+                tokio::spawn(async move {
+                    if let Some(agent) = worker.agent_of(task).await {
+                        worker.claim(task, agent).await;
+                    }
+                });
+            }
+            Cancelled(_) => {
+                if let Some(running) = self.running().get(&task) {
+                    running.abort();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn agent_of(&self, task: Uuid) -> Option<Uuid> {
+        let loaded =
+            self.dispatcher.load(StreamId { kind: marvin_domain::AggregateKind::Task, id: task }).await.ok()?;
+        <&marvin_domain::task::Task>::try_from(&loaded.state).ok().map(|task| task.agent_id)
+    }
+
+    /// Keeps the leases of what runs here.
+    pub async fn heartbeat(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(HEARTBEAT_INTERVAL);
+        loop {
+            tick.tick().await;
+            if self.running().is_empty() {
+                continue;
+            }
+            match self.slots.renew(self.id, LEASE_TTL).await {
+                // Who lost a lease was given up already: its results would be refused, so it may stop.
+                Ok(held) => {
+                    self.running().iter().filter(|(task, _)| !held.contains(task)).for_each(|(_, run)| run.abort())
+                }
+                Err(error) => warn!(error = %error, "leases could not be renewed"),
+            }
+        }
+    }
+
+    /// Looks over all ready tasks and all running ones, again and again.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if let Err(error) = self.sweep_once().await {
+                warn!(error = %error, "the sweep could not be finished");
+            }
+        }
+    }
+
+    async fn sweep_once(self: &Arc<Self>) -> Result<(), ViewError> {
+        self.find_lost().await?;
+        let mut before = None;
+        loop {
+            let page = ListQuery {
+                filters: vec![Filter::In("status", vec!["active".into(), "retired".into()])],
+                order: Order::Newest,
+                before,
+                limit: PAGE_DOCUMENTS_MAX,
+            };
+            let agents = self.views.list::<Agents>(page).await?;
+            let Some(last) = agents.last() else { return Ok(()) };
+            before = Some(last.id);
+            for agent in &agents {
+                self.sweep_agent(agent.id, agent.limits.max_concurrency).await?;
+            }
+        }
+    }
+
+    /// Claims the agent's most urgent ready tasks: by priority, then age.
+    async fn sweep_agent(self: &Arc<Self>, agent: Uuid, slots_max: u32) -> Result<(), ViewError> {
+        let ready = vec![
+            Filter::is("agent_id", agent),
+            Filter::In("status", vec!["queued".into(), "retrying".into()]),
+            Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis()),
+        ];
+        let limit = slots_max.min(PAGE_DOCUMENTS_MAX);
+        let order = Order::HighestThenOldest("priority");
+        let tasks = self.views.list::<Tasks>(ListQuery { filters: ready, order, before: None, limit }).await?;
+        stream::iter(tasks).for_each_concurrent(CLAIMS_AT_ONCE, |task: TaskDocument| self.claim(task.id, agent)).await;
+        Ok(())
+    }
+
+    /// Records the lost heartbeat of running tasks that nobody holds. The log refuses it for an attempt that has ended.
+    async fn find_lost(&self) -> Result<(), ViewError> {
+        let filters = vec![Filter::is("status", TaskStatus::Running.as_str())];
+        let query = ListQuery { filters, order: Order::Newest, before: None, limit: PAGE_DOCUMENTS_MAX };
+        let running = self.views.list::<Tasks>(query).await?;
+        if running.is_empty() {
+            return Ok(());
+        }
+        let held = self.slots.held().await?;
+        for task in running.into_iter().filter(|task| !held.contains(&task.id)) {
+            let mut meta = CommandMeta::new(Actor::System);
+            meta.command_id = ids::derived(task.id, &format!("heartbeat lost {}", task.attempt));
+            let lose = Directed::new(task.id, TaskCommand::LoseHeartbeat { attempt: task.attempt });
+            match self.dispatcher.dispatch(&meta, &[lose]).await {
+                Ok(_) => warn!(task.id = %task.id, attempt = task.attempt, "a worker vanished while it ran a task"),
+                Err(DispatchError::Refused(_)) => {}
+                Err(error) => warn!(task.id = %task.id, error = %error, "a lost heartbeat could not be recorded"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a slot, then the task; runs it when both were free.
+    async fn claim(self: &Arc<Self>, task: Uuid, agent: Uuid) {
+        let Ok(room) = self.room.clone().try_acquire_owned() else { return };
+        let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
+            return;
+        };
+        if !self.kinds.get(&profile.kind).is_some() {
+            return;
+        }
+        match self.slots.take(agent, profile.limits.max_concurrency, task, self.id, LEASE_TTL).await {
+            Ok(Taken::Yes) => {}
+            Ok(Taken::Full | Taken::Held) => return,
+            Err(error) => return warn!(task.id = %task, error = %error, "no slot could be asked for"),
+        }
+        let mut meta = CommandMeta::new(Actor::Agent(agent));
+        let start = Directed::new(task, TaskCommand::Start { worker: self.id, at: meta.at });
+        meta.correlation = task;
+        if let Err(error) = self.dispatcher.dispatch(&meta, &[start]).await {
+            debug!(task.id = %task, error = %error, "a task was not there to be claimed");
+            return self.release(task).await;
+        }
+        let worker = self.clone();
+        // In a task of its own, so that whoever claimed may be stopped without stopping what was claimed.
+        tokio::spawn(async move {
+            attempt::perform(&worker, task, &profile).await;
+            worker.release(task).await;
+            drop(room);
+            worker.claim_next(agent, profile.limits.max_concurrency).await;
+        });
+    }
+
+    /// Whoever frees a slot fills it again.
+    fn claim_next(self: Arc<Self>, agent: Uuid, slots_max: u32) -> futures_util::future::BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.sweep_agent(agent, slots_max.min(CLAIMS_AFTER_ONE)).await {
+                warn!(error = %error, "the next task could not be looked for");
+            }
+        })
+    }
+
+    async fn release(&self, task: Uuid) {
+        if let Err(error) = self.slots.release(task, self.id).await {
+            warn!(task.id = %task, error = %error, "a slot could not be freed; its lease will run out");
+        }
+    }
+
+    pub(super) async fn profile(&self, agent: Uuid) -> Option<Profile> {
+        let loaded =
+            self.dispatcher.load(StreamId { kind: marvin_domain::AggregateKind::Agent, id: agent }).await.ok()?;
+        <&Agent>::try_from(&loaded.state).ok()?.profile().cloned()
+    }
+
+    /// Waits until nothing runs here and takes nothing new from now on.
+    pub async fn drain(&self) {
+        // All of the room is only free when every run has given its part back.
+        let all = u32::try_from(RUNNING_MAX).expect("a small constant");
+        self.room.acquire_many(all).await.map(tokio::sync::SemaphorePermit::forget).ok();
+    }
+
+    pub fn running_count(&self) -> usize {
+        self.running().len()
+    }
+
+    pub(super) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, AbortHandle>> {
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

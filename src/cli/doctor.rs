@@ -1,0 +1,100 @@
+//! `marvin doctor`: looks for damage in a data directory that no server uses.
+use marvin_domain::Position;
+use marvin_projections::{Fold, RawDocument};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    app::Stores,
+    config::Settings,
+    log::{EventLog, subscription::Follower, tail::Tail},
+    views::{
+        ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewId, ViewStore, documents::Documents, projector::Projector,
+        sqlite::SqliteViews,
+    },
+};
+
+/// Events folded at once while a view is built anew.
+const REPLAY_BATCH_EVENTS: u32 = 1_000;
+
+/// Opens every store, which checks each file; with `views`, also compares every document with a fresh replay of the log.
+///
+/// # Errors
+/// When a store cannot be opened or read.
+pub fn run(settings: &Settings, views: bool) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let stores = Stores::open(settings).await?;
+        println!("log: {} events, every file passes its check", *stores.log.head().borrow());
+        if !views {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let differences = compare(&stores).await?;
+        Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// Compares every document of every view with one folded from the log alone; answers how many differ.
+async fn compare(stores: &Stores) -> anyhow::Result<usize> {
+    let live = &stores.views;
+    let directory = tempfile::tempdir()?;
+    let fresh: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&directory.path().join("views.db"))?);
+    let tail = Tail::new(stores.log.clone(), stores.codec.clone());
+    let documents = Documents::new(stores.sealer.clone());
+    let mut differences = 0;
+    for fold in marvin_projections::all() {
+        let view = ViewId::of(&*fold);
+        live.ensure(view).await?;
+        let upto = live.checkpoint(view).await?;
+        replay(&tail, fold.clone(), fresh.clone(), documents.clone(), upto).await?;
+        let (found, expected) = (all(live, &documents, view).await?, all(&*fresh, &documents, view).await?);
+        let wrong = differing(&found, &expected);
+        println!("{}: {} documents at position {upto}, {} differ from a replay", view.name, found.len(), wrong.len());
+        for id in &wrong {
+            println!("  {id} differs: delete views.db, the next start builds it anew");
+        }
+        differences += wrong.len();
+    }
+    Ok(differences)
+}
+
+/// Folds the log up to `upto` into an empty store, by the same projector that serves.
+async fn replay(
+    tail: &Arc<Tail>,
+    fold: Arc<dyn Fold>,
+    store: Arc<dyn ViewStore>,
+    documents: Documents,
+    upto: Position,
+) -> anyhow::Result<()> {
+    let mut projector = Projector::new(fold, store, documents, watch::channel(0).0);
+    projector.prepare().await?;
+    let mut after = 0;
+    while after < upto {
+        let mut events = tail.read(after, REPLAY_BATCH_EVENTS).await?;
+        events.retain(|event| event.position <= upto);
+        let Some(last) = events.last() else { break };
+        after = last.position;
+        projector.take(&events).await?;
+    }
+    Ok(())
+}
+
+type Opened = BTreeMap<Uuid, RawDocument>;
+
+async fn all(store: &dyn ViewStore, documents: &Documents, view: ViewId) -> anyhow::Result<Opened> {
+    let (mut found, mut before) = (Opened::new(), None);
+    loop {
+        let query = ListQuery { filters: Vec::new(), order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
+        let page = store.list(view, query).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        before = Some(last.id);
+        found.extend(documents.open(view, page).await?.into_iter().map(|document| (document.id, document)));
+    }
+}
+
+fn differing(found: &Opened, expected: &Opened) -> Vec<Uuid> {
+    let mut wrong: Vec<Uuid> =
+        found.iter().filter(|(id, document)| expected.get(id) != Some(document)).map(|(id, _)| *id).collect();
+    wrong.extend(expected.keys().filter(|id| !found.contains_key(id)));
+    wrong
+}

@@ -1,0 +1,3 @@
+//! What the command line asks for. Each command is one file.
+pub mod doctor;
+pub mod serve;

@@ -1,0 +1,104 @@
+//! `marvin serve`: everything in one process, until it is told to stop.
+use actix_web::{App as Server, HttpServer, middleware::from_fn, rt::System};
+use anyhow::Context;
+use std::{net::TcpListener, time::Duration};
+use tracing::info;
+
+use crate::{
+    app::App,
+    config::Settings,
+    http::{self, describe::describe, headers::secure, metrics},
+};
+
+/// Requests and tasks that run when a stop is asked for may take this long to end.
+const STOP_PATIENCE_S: u64 = 30;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// A client has this long to send its head; slower ones would hold connections for nothing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// Why it could not start, in words.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    System::new().block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    // The sockets are taken first: an address in use stops the start before any store is opened.
+    let listener = listen(settings)?;
+    let bound = listener.local_addr()?;
+    let recorder = metrics::install()?;
+    let measured = settings.metrics_listen.map(|address| {
+        metrics::listener(address, recorder).with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))
+    });
+    let measured = measured.transpose()?;
+    let app = App::start(settings, bound).await?;
+    if let Some((address, server)) = measured {
+        tokio::spawn(server);
+        info!(%address, "metrics are served");
+    }
+    let (api, health) = (app.api.clone(), app.health.clone());
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    let server = HttpServer::new(move || {
+        Server::new()
+            .wrap(from_fn(metrics::measure))
+            .wrap(from_fn(secure))
+            .wrap(from_fn(describe))
+            .configure(|config| http::configure(config, &api, &health))
+    })
+    .workers(workers)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .shutdown_timeout(STOP_PATIENCE_S)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    let serving = tokio::spawn(server);
+    // Heard from before the server says that it is ready: whoever reads that may ask it to stop at once.
+    let stop_asked = stop_asked()?;
+    let link = app.welcome(settings).await?;
+    app.health.serve();
+    announce(&app.api.public_url, link.as_deref());
+
+    stop_asked.await;
+    info!("stopping: what runs is finished");
+    app.health.drain();
+    tokio::join!(handle.stop(true), app.stop(Duration::from_secs(STOP_PATIENCE_S)));
+    serving.await??;
+    Ok(())
+}
+
+fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let address = settings.listen;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    // A server that was killed may start again at once on the same port.
+    socket.set_reuse_address(true)?;
+    socket
+        .bind(&address.into())
+        .and_then(|()| socket.listen(BACKLOG))
+        .with_context(|| format!("MARVIN_LISTEN {address} cannot be used"))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Tells the person at the terminal where to go. On standard output, as the answer of this command.
+fn announce(public_url: &str, link: Option<&str>) {
+    println!("Marvin is ready at {public_url}");
+    if let Some(link) = link {
+        println!("Set it up within 15 minutes at {link}");
+    }
+}
+
+/// Listens for SIGTERM and Ctrl-C from this call on; what it answers waits for the first of them.
+fn stop_asked() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,276 @@
+//! Dispatches commands: loads the aggregates, lets them decide, appends what they decided, and decides again on a lost race.
+//!
+//! Reads streams only, never a view. A cached aggregate is a guess that the append verifies.
+use chrono::{DateTime, Utc};
+use marvin_domain::{Actor, Command, Directed, Event, Metadata, Position, Refusal, Sequence, State, StreamId};
+use moka::sync::Cache;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::{
+    log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec},
+    security::sealer::SealError,
+};
+
+/// Aggregates kept between commands: some tens of MB of small states at most.
+const CACHED_AGGREGATES_MAX: u64 = 20_000;
+/// How often a command that lost a race decides again. Who loses four times in a row meets a crowd and should hear of it.
+const RACES_MAX: u32 = 3;
+/// Events read at once while an aggregate is loaded.
+const LOAD_PAGE_EVENTS: u32 = 1_000;
+
+/// Who sent a command, why, and how a repetition is known.
+#[derive(Debug, Clone)]
+pub struct CommandMeta {
+    pub actor: Actor,
+    pub command_id: Uuid,
+    /// An HMAC of the request, for commands that a client may repeat under a key.
+    pub digest: Option<String>,
+    pub correlation: Uuid,
+    pub causation: Option<Uuid>,
+    pub at: DateTime<Utc>,
+}
+
+impl CommandMeta {
+    /// A command that stands for itself.
+    pub fn new(actor: Actor) -> Self {
+        let command_id = Uuid::now_v7();
+        Self { actor, command_id, digest: None, correlation: command_id, causation: None, at: Utc::now() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The aggregate refuses; nothing was appended.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The stream is not where the caller's condition wants it; nothing was appended.
+    #[error("the resource is at sequence {sequence} by now")]
+    Stale { sequence: Sequence },
+    /// Others were faster, several times. Try again.
+    #[error("the resource was changed at the same time by others")]
+    Contended,
+    /// The command's id stands in the log under another request.
+    #[error("this key was used for another request")]
+    Reused,
+    /// Nothing was appended. Ask for less.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The outcome is unknown: send the same command again under the same id.
+    #[error("the log is unavailable: {0}")]
+    Unavailable(String),
+    /// The stream cannot be read; no command on it can be decided.
+    #[error("a stream cannot be read: {0}")]
+    Corrupt(String),
+}
+
+impl From<ReadError> for DispatchError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(_) | ReadError::Keys(_) => Self::Unavailable(error.to_string()),
+            ReadError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+/// An aggregate as of a sequence.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub state: State,
+    pub sequence: Sequence,
+    /// Of its last event; 0 for a stream without events.
+    pub position: Position,
+}
+
+#[derive(Clone)]
+pub struct Dispatcher {
+    log: Arc<dyn EventLog>,
+    codec: Codec,
+    cache: Cache<StreamId, Arc<Loaded>>,
+}
+
+/// A stream that a command touches, while it is being decided.
+struct Working {
+    stream: StreamId,
+    base: Arc<Loaded>,
+    state: State,
+    events: Vec<Event>,
+}
+
+impl Dispatcher {
+    pub fn new(log: Arc<dyn EventLog>, codec: Codec) -> Self {
+        Self { log, codec, cache: Cache::new(CACHED_AGGREGATES_MAX) }
+    }
+
+    /// The aggregate as of its last event. A stream without events is at sequence 0.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`.
+    pub async fn load(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
+        match self.cache.get(&stream) {
+            Some(loaded) => Ok(loaded),
+            None => self.refresh(stream).await,
+        }
+    }
+
+    /// Reads what the cached aggregate has not seen.
+    async fn refresh(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
+        let cached = self.cache.get(&stream);
+        let mut loaded = cached.as_deref().cloned().unwrap_or_else(|| Loaded {
+            state: State::new(stream.kind),
+            sequence: 0,
+            position: 0,
+        });
+        loop {
+            let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
+            let full = rows.len() == LOAD_PAGE_EVENTS as usize;
+            for envelope in self.codec.open(rows).await? {
+                loaded.state.apply(&envelope.event);
+                (loaded.sequence, loaded.position) = (envelope.sequence, envelope.position);
+            }
+            if !full {
+                return Ok(self.remember(stream, loaded));
+            }
+        }
+    }
+
+    /// Keeps the newer of what is cached and what was found.
+    fn remember(&self, stream: StreamId, loaded: Loaded) -> Arc<Loaded> {
+        let loaded = Arc::new(loaded);
+        if loaded.sequence == 0 {
+            return loaded;
+        }
+        let newer = loaded.clone();
+        let kept = self.cache.entry(stream).and_upsert_with(|entry| match entry {
+            Some(entry) if entry.value().sequence >= newer.sequence => entry.into_value(),
+            _ => newer,
+        });
+        kept.into_value()
+    }
+
+    /// Decides and appends `commands` as one: all of their events, or none.
+    ///
+    /// The receipt is about the first command's stream. A command id that was appended before answers its first result. When
+    /// the commands were satisfied already nothing is appended, and the receipt tells where the stream stands.
+    ///
+    /// # Errors
+    /// See [`DispatchError`].
+    pub async fn dispatch(&self, meta: &CommandMeta, commands: &[Directed]) -> Result<Receipt, DispatchError> {
+        self.dispatch_when(meta, commands, &|_| true).await
+    }
+
+    /// As [`dispatch`](Self::dispatch), if the first command's stream stands at a sequence that `precondition` accepts. The
+    /// append holds it there, so nothing can come between the check and the change.
+    ///
+    /// # Errors
+    /// `Stale` when it stands elsewhere.
+    pub async fn dispatch_when(
+        &self,
+        meta: &CommandMeta,
+        commands: &[Directed],
+        precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
+    ) -> Result<Receipt, DispatchError> {
+        for _ in 0..=RACES_MAX {
+            let decided = match self.decide(commands, precondition).await {
+                Err(DispatchError::Refused(refusal)) => {
+                    return self.first_result(meta).await?.ok_or(DispatchError::Refused(refusal));
+                }
+                decided => decided?,
+            };
+            if decided.iter().all(|working| working.events.is_empty()) {
+                let satisfied = decided.first().map(|working| standing(working.stream, &working.base));
+                return Ok(match self.first_result(meta).await? {
+                    Some(receipt) => receipt,
+                    None => satisfied.expect("a dispatch has at least one command"),
+                });
+            }
+            match self.append(meta, decided).await {
+                Err(AppendError::Conflict { stream, .. }) => {
+                    self.refresh(stream).await?;
+                }
+                Ok(receipt) => return Ok(receipt),
+                Err(AppendError::Reused { .. }) => return Err(DispatchError::Reused),
+                Err(error @ AppendError::TooLarge { .. }) => return Err(DispatchError::TooLarge(error.to_string())),
+                Err(error @ AppendError::Unavailable(_)) => return Err(DispatchError::Unavailable(error.to_string())),
+            }
+        }
+        Err(DispatchError::Contended)
+    }
+
+    /// The result of an earlier append under this command id.
+    ///
+    /// # Errors
+    /// `Reused` when it stands there for another request.
+    pub async fn first_result(&self, meta: &CommandMeta) -> Result<Option<Receipt>, DispatchError> {
+        match self.log.find_command(meta.command_id).await? {
+            Some((_, digest)) if digest != meta.digest => Err(DispatchError::Reused),
+            Some((receipt, _)) => Ok(Some(receipt)),
+            None => Ok(None),
+        }
+    }
+
+    async fn decide(
+        &self,
+        commands: &[Directed],
+        precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
+    ) -> Result<Vec<Working>, DispatchError> {
+        let mut touched: Vec<Working> = Vec::with_capacity(commands.len());
+        for Directed { stream, command } in commands {
+            let index = match touched.iter().position(|working| working.stream == *stream) {
+                Some(index) => index,
+                None => {
+                    let base = self.load(*stream).await?;
+                    if touched.is_empty() && !precondition(base.sequence) {
+                        return Err(DispatchError::Stale { sequence: base.sequence });
+                    }
+                    touched.push(Working { stream: *stream, state: base.state.clone(), base, events: Vec::new() });
+                    touched.len() - 1
+                }
+            };
+            let working = &mut touched[index];
+            working.events.extend(decide_one(&mut working.state, command.clone()).await?);
+        }
+        Ok(touched)
+    }
+
+    async fn append(&self, meta: &CommandMeta, decided: Vec<Working>) -> Result<Receipt, AppendError> {
+        let mut streams = Vec::with_capacity(decided.len());
+        let mut states = Vec::with_capacity(decided.len());
+        for working in decided.into_iter().filter(|working| !working.events.is_empty()) {
+            let metadata = Metadata {
+                actor: meta.actor,
+                subject: working.state.subject(working.stream.id),
+                correlation: meta.correlation,
+                causation: meta.causation,
+                digest: meta.digest.clone(),
+            };
+            let expected = working.base.sequence;
+            let mut events = Vec::with_capacity(working.events.len());
+            for (event, sequence) in working.events.iter().zip(expected + 1..) {
+                events.push(self.codec.seal(working.stream, sequence, event, &metadata).await.map_err(unavailable)?);
+            }
+            states.push((working.stream, working.state, expected + events.len() as u64));
+            streams.push(StreamAppend { stream: working.stream, expected, events });
+        }
+        let receipt =
+            self.log.append(Append { command_id: meta.command_id, digest: meta.digest.clone(), streams }).await?;
+        if !receipt.repeated {
+            for (stream, state, sequence) in states {
+                self.remember(stream, Loaded { state, sequence, position: receipt.position });
+            }
+        }
+        Ok(receipt)
+    }
+}
+
+async fn decide_one(state: &mut State, command: Command) -> Result<Vec<Event>, DispatchError> {
+    Ok(state.handle(command).await?)
+}
+
+fn standing(stream: StreamId, loaded: &Loaded) -> Receipt {
+    Receipt { stream, sequence: loaded.sequence, position: loaded.position, repeated: false }
+}
+
+fn unavailable(error: SealError) -> AppendError {
+    AppendError::Unavailable(crate::sqlite::StoreError::Commit(error.to_string()))
+}

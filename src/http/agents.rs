@@ -1,0 +1,299 @@
+//! Agents: made, changed, paused, resumed and retired; their kinds; and trying one without recording anything.
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::Utc;
+use garde::Validate;
+use marvin_domain::{
+    AggregateKind, Directed, Name, StreamId,
+    agent::{Agent, AgentCommand, AgentStatus, Config, Limits, Profile},
+};
+use marvin_projections::{
+    Key,
+    agents::{AgentDocument, Agents},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    api::{Api, created, done, list as listed, precondition, resource},
+    caller::Caller,
+    json::Json,
+    paging::{Cursor, Limit, Page},
+    path::PathId,
+    problem::Problem,
+    query::Query,
+};
+use crate::{
+    agent::Trial,
+    error::FieldError,
+    views::{Filter, ListQuery, Order},
+};
+
+const LIST: &str = "agents";
+/// Longest description, in characters: a page of text.
+const DESCRIPTION_CHARS_MAX: usize = 4_000;
+
+#[derive(Debug, Serialize)]
+pub struct AgentBody<'a> {
+    id: Uuid,
+    name: &'a str,
+    description: &'a str,
+    kind: &'a str,
+    config: &'a Value,
+    limits: Limits,
+    status: AgentStatus,
+    #[serde(serialize_with = "crate::time::required")]
+    created_at: chrono::DateTime<Utc>,
+    sequence: u64,
+    position: u64,
+}
+
+impl<'a> AgentBody<'a> {
+    fn of(agent: &'a AgentDocument) -> Self {
+        Self {
+            id: agent.id,
+            name: agent.name.as_str(),
+            description: &agent.description,
+            kind: &agent.kind,
+            config: &agent.config,
+            limits: agent.limits,
+            status: agent.status,
+            created_at: agent.created_at,
+            sequence: agent.sequence,
+            position: agent.position,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub struct CreateAgent {
+    name: String,
+    #[serde(default)]
+    #[garde(length(chars, max = DESCRIPTION_CHARS_MAX))]
+    description: String,
+    kind: String,
+    config: Value,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub struct ChangeAgent {
+    name: Option<String>,
+    #[garde(length(chars, max = DESCRIPTION_CHARS_MAX))]
+    description: Option<String>,
+    config: Option<Value>,
+    limits: Option<Limits>,
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub struct TryAgent {
+    input: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListAgents {
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+    kind: Option<String>,
+    status: Option<AgentStatus>,
+}
+
+fn agent_stream(id: Uuid) -> StreamId {
+    StreamId { kind: AggregateKind::Agent, id }
+}
+
+impl Api {
+    /// The agent as its stream has it.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) async fn agent(&self, id: Uuid) -> Result<Profile, Problem> {
+        let loaded = self.dispatcher.load(agent_stream(id)).await?;
+        let agent = <&Agent>::try_from(&loaded.state).ok().and_then(Agent::profile);
+        agent.cloned().ok_or_else(Problem::not_found)
+    }
+
+    /// Every refused value of what an agent is made or changed with, with pointers into the request.
+    fn check_config(&self, kind: &str, config: Option<&Value>) -> Vec<FieldError> {
+        let Some(handler) = self.kinds.get(kind) else {
+            let known: Vec<_> = self.kinds.describe().into_iter().map(|kind| kind.kind).collect();
+            return vec![FieldError::new("/kind", format!("must be one of: {}", known.join(", ")))];
+        };
+        let errors = config.and_then(|config| handler.check_config(config).err()).unwrap_or_default();
+        under("/config", errors)
+    }
+}
+
+/// Moves pointers into one field of the request.
+pub(super) fn under(field: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
+    errors.into_iter().map(|error| FieldError::new(format!("{field}{}", error.pointer), error.detail)).collect()
+}
+
+/// Fields of both calls that need more than their shape.
+fn check_shared(
+    name: Option<&str>,
+    description: Option<&str>,
+    limits: Option<&Limits>,
+) -> (Option<Name>, Vec<FieldError>) {
+    let mut errors = Vec::new();
+    let name = name.and_then(|name| {
+        Name::parse(name).map_err(|error| errors.push(FieldError::new("/name", error.to_string()))).ok()
+    });
+    if description.is_some_and(|text| text.contains('\0')) {
+        errors.push(FieldError::new("/description", "must not hold NUL characters"));
+    }
+    if let Some(Err(error)) = limits.map(Limits::check) {
+        errors.push(FieldError::new("/limits", error.to_string()));
+    }
+    (name, errors)
+}
+
+/// `POST /api/v1/agents`
+pub async fn create(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    body: Json<CreateAgent>,
+) -> Result<HttpResponse, Problem> {
+    let meta = api.keyed_meta(&request, &caller, body.raw()).await?;
+    let CreateAgent { name, description, kind, config, limits } = body.into_inner();
+    let (name, mut errors) = check_shared(Some(&name), Some(&description), Some(&limits));
+    errors.extend(api.check_config(&kind, Some(&config)));
+    let Some(name) = name.filter(|_| errors.is_empty()) else {
+        return Err(Problem::unprocessable("Some values were refused.", errors));
+    };
+    let create = AgentCommand::Create { name, description, kind, config: config.into(), limits };
+    Ok(created(&api.dispatcher.dispatch(&meta, &[Directed::new(Uuid::now_v7(), create)]).await?, LIST))
+}
+
+/// `PATCH /api/v1/agents/{id}`
+pub async fn change(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+    body: Json<ChangeAgent>,
+) -> Result<HttpResponse, Problem> {
+    let precondition = precondition(&request)?;
+    let agent = api.agent(id.0).await?;
+    let ChangeAgent { name, description, config, limits } = body.into_inner();
+    let (parsed, mut errors) = check_shared(name.as_deref(), description.as_deref(), limits.as_ref());
+    errors.extend(api.check_config(&agent.kind, config.as_ref()));
+    if !errors.is_empty() {
+        return Err(Problem::unprocessable("Some values were refused.", errors));
+    }
+    let change = AgentCommand::Change { name: parsed, description, config: config.map(Config::from), limits };
+    let commands = [Directed::new(id.0, change)];
+    Ok(done(&api.dispatcher.dispatch_when(&api.meta(&caller), &commands, &precondition).await?))
+}
+
+async fn simple(
+    request: &HttpRequest,
+    api: &Api,
+    caller: &Caller,
+    id: PathId,
+    command: AgentCommand,
+) -> Result<HttpResponse, Problem> {
+    let meta = api.keyed_meta(request, caller, b"").await?;
+    Ok(done(&api.dispatcher.dispatch(&meta, &[Directed::new(id.0, command)]).await?))
+}
+
+/// `POST /api/v1/agents/{id}/pause`: what is queued waits; what runs goes on.
+pub async fn pause(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    simple(&request, &api, &caller, id, AgentCommand::Pause).await
+}
+
+/// `POST /api/v1/agents/{id}/resume`
+pub async fn resume(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    simple(&request, &api, &caller, id, AgentCommand::Resume).await
+}
+
+/// `DELETE /api/v1/agents/{id}`: takes no new tasks; history stays.
+pub async fn retire(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    let precondition = precondition(&request)?;
+    let commands = [Directed::new(id.0, AgentCommand::Retire)];
+    Ok(done(&api.dispatcher.dispatch_when(&api.meta(&caller), &commands, &precondition).await?))
+}
+
+/// `GET /api/v1/agents`
+pub async fn list(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    query: Query<ListAgents>,
+) -> Result<HttpResponse, Problem> {
+    let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
+    let mut filters = Vec::new();
+    filters.extend(query.kind.as_deref().map(|kind| Filter::is("kind", kind)));
+    filters.extend(query.status.map(|status| Filter::is("status", Key::from(status.as_str()))));
+    let position = api.reach::<Agents>(&request).await?;
+    let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
+    let found = api.views.list::<Agents>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
+    let page = Page::of(LIST, found, query.limit, |agent| agent.id);
+    let items = page.items.iter().map(AgentBody::of).collect::<Vec<_>>();
+    Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
+}
+
+/// `GET /api/v1/agents/{id}`
+pub async fn show(request: HttpRequest, api: web::Data<Api>, id: PathId) -> Result<HttpResponse, Problem> {
+    let position = api.reach::<Agents>(&request).await?;
+    let agent = api.views.get::<Agents>(id.0).await?.ok_or_else(Problem::not_found)?;
+    Ok(resource(position, agent.sequence, &AgentBody::of(&agent)))
+}
+
+/// `GET /api/v1/agent-kinds`
+pub async fn kinds(api: web::Data<Api>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "items": api.kinds.describe(), "next_cursor": null }))
+}
+
+/// `POST /api/v1/agents/{id}/try`: the output at once, nothing recorded.
+pub async fn attempt(
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+    body: Json<TryAgent>,
+) -> Result<HttpResponse, Problem> {
+    let agent = api.agent(id.0).await?;
+    let handler = api.kinds.get(&agent.kind).ok_or_else(Problem::not_found)?;
+    let input = body.into_inner().input;
+    let refused = |errors| Problem::unprocessable("The input was refused.", under("/input", errors));
+    handler.check_input(&agent.config, &input).map_err(refused)?;
+    let trial = Trial {
+        agent_id: id.0,
+        agent_name: agent.name.as_str(),
+        config: &agent.config,
+        input: &input,
+        requested_by: caller.user_id,
+        now: Utc::now(),
+    };
+    match handler.attempt(&trial).await {
+        Some(Ok(output)) => Ok(HttpResponse::Ok().json(json!({ "output": output }))),
+        Some(Err(failure)) => {
+            Err(Problem::unprocessable(failure.message, vec![FieldError::new("/input", failure.code)]))
+        }
+        None => Err(Problem::unprocessable("This kind of agent cannot be tried.", Vec::new())),
+    }
+}

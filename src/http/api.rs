@@ -1,0 +1,209 @@
+//! What every handler works with: the application's parts, and the shapes of answers that several resources share.
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use marvin_domain::{Actor, ids};
+use marvin_projections::Projection;
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::{
+    caller::Caller,
+    conditional::{IdempotencyKey, IfMatch, MARVIN_POSITION, etag, min_position},
+    problem::{Problem, RETRY_AFTER_S},
+};
+use crate::{
+    accounts::Accounts,
+    agent::Kinds,
+    dispatch::{CommandMeta, DispatchError, Dispatcher},
+    health::Health,
+    log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
+    security::{
+        passwords::Passwords,
+        sessions::Sessions,
+        subjects::{SubjectStore, SubjectsError},
+        throttle::SignInThrottle,
+    },
+    setup::SetupTokens,
+    views::{ViewError, query::Views},
+};
+
+/// The parts of the application, shared by all requests.
+pub struct Api {
+    /// `/marvin/<instance>`: the source of every CloudEvent.
+    pub source: String,
+    /// The origin that people reach the server under.
+    pub public_url: String,
+    pub dispatcher: Dispatcher,
+    pub views: Views,
+    pub tail: Arc<Tail>,
+    pub log: Arc<dyn EventLog>,
+    pub codec: Codec,
+    pub kinds: Kinds,
+    pub subjects: Arc<dyn SubjectStore>,
+    pub accounts: Accounts,
+    pub passwords: Passwords,
+    pub sessions: Sessions,
+    pub throttle: SignInThrottle,
+    pub setup: SetupTokens,
+    pub health: Health,
+}
+
+impl Api {
+    /// The command of a request that cannot be repeated under a key.
+    pub fn meta(&self, caller: &Caller) -> CommandMeta {
+        CommandMeta::new(Actor::User(caller.user_id))
+    }
+
+    /// The command of a POST, with the id and digest that follow from its `Idempotency-Key`, if it has one.
+    ///
+    /// # Errors
+    /// 400 for a bad key, 503 when the caller's data key cannot be had.
+    pub async fn keyed_meta(
+        &self,
+        request: &HttpRequest,
+        caller: &Caller,
+        body: &[u8],
+    ) -> Result<CommandMeta, Problem> {
+        let mut meta = self.meta(caller);
+        if let Some(key) = IdempotencyKey::from_headers(request.headers())? {
+            let keys = self.subjects.keys(&[caller.user_id]).await?;
+            let data_key = keys.get(&caller.user_id).ok_or_else(|| Problem::unauthenticated("The account is gone."))?;
+            meta.command_id = ids::keyed(caller.user_id, request.method().as_str(), request.path(), key.as_str());
+            meta.digest = Some(hex(&data_key.mac("request digest", body)));
+            meta.correlation = meta.command_id;
+        }
+        Ok(meta)
+    }
+
+    /// Waits until the view has reached what the request asks for, and answers how far it is.
+    ///
+    /// # Errors
+    /// 400 for a bad `Marvin-Min-Position`, 503 when the view does not get there in time.
+    pub async fn reach<P: Projection>(&self, request: &HttpRequest) -> Result<u64, Problem> {
+        if let Some(position) = min_position(request.headers())? {
+            self.views.wait::<P>(position).await.map_err(|behind| {
+                Problem::unavailable(format!("The view has reached position {}.", behind.reached), RETRY_AFTER_S)
+            })?;
+        }
+        Ok(self.views.reached::<P>())
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The `If-Match` of a request as a condition on the sequence; absent, any sequence will do.
+pub(super) fn precondition(request: &HttpRequest) -> Result<impl Fn(u64) -> bool + Send + Sync + use<>, Problem> {
+    let condition = IfMatch::from_headers(request.headers())?;
+    Ok(move |sequence| condition.as_ref().is_none_or(|condition| condition.matches(sequence)))
+}
+
+fn receipt_body(receipt: &Receipt) -> serde_json::Value {
+    json!({ "id": receipt.stream.id, "sequence": receipt.sequence, "position": receipt.position })
+}
+
+fn answered(mut response: actix_web::HttpResponseBuilder, receipt: &Receipt) -> HttpResponse {
+    response
+        .insert_header((MARVIN_POSITION, receipt.position.to_string()))
+        .insert_header((header::ETAG, etag(receipt.sequence)))
+        .json(receipt_body(receipt))
+}
+
+/// 200 with where the command's events stand.
+pub(super) fn done(receipt: &Receipt) -> HttpResponse {
+    answered(HttpResponse::Ok(), receipt)
+}
+
+/// 201 with the address of what was made.
+pub(super) fn created(receipt: &Receipt, collection: &str) -> HttpResponse {
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, format!("/api/v1/{collection}/{}", receipt.stream.id)));
+    answered(response, receipt)
+}
+
+/// 202 with the address of what was taken on.
+pub(super) fn accepted(receipt: &Receipt, collection: &str) -> HttpResponse {
+    let mut response = HttpResponse::Accepted();
+    response.insert_header((header::LOCATION, format!("/api/v1/{collection}/{}", receipt.stream.id)));
+    answered(response, receipt)
+}
+
+/// One resource as of `position`.
+pub(super) fn resource(position: u64, sequence: u64, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((MARVIN_POSITION, position.to_string()))
+        .insert_header((header::ETAG, etag(sequence)))
+        .json(body)
+}
+
+/// A list as of `position`.
+pub(super) fn list(position: u64, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((MARVIN_POSITION, position.to_string())).json(body)
+}
+
+/// Reads an optional id of a filter; an id in another form finds nothing, so it is refused as a bad filter.
+pub(super) fn id_filter(name: &str, text: Option<&str>) -> Result<Option<Uuid>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let id = super::path::PathId::parse(text)
+        .ok_or_else(|| super::query::refused(vec![crate::error::FieldError::new(format!("/{name}"), "not an id")]))?;
+    Ok(Some(id.0))
+}
+
+impl From<DispatchError> for Problem {
+    fn from(error: DispatchError) -> Self {
+        use marvin_domain::RefusalKind::{Absent, Late, Rule};
+        match error {
+            DispatchError::Refused(refusal) => match refusal.kind {
+                Absent => Self::not_found(),
+                Rule => Self::unprocessable(sentence(&refusal.reason), Vec::new()),
+                Late => Self::conflict(sentence(&refusal.reason)),
+            },
+            DispatchError::Stale { sequence } => {
+                Self::precondition_failed(format!("The resource is at sequence {sequence} by now."))
+            }
+            DispatchError::Contended => Self::conflict("Others changed the resource at the same time. Try again."),
+            DispatchError::Reused => Self::unprocessable("This key was used for another request.", Vec::new()),
+            DispatchError::TooLarge(reason) => Self::unprocessable(sentence(&reason), Vec::new()),
+            DispatchError::Unavailable(_) => Self::unavailable("The log cannot be reached.", RETRY_AFTER_S),
+            error @ DispatchError::Corrupt(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<ViewError> for Problem {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Unavailable(_) => Self::unavailable("The views cannot be reached.", RETRY_AFTER_S),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(_) | ReadError::Keys(_) => {
+                Self::unavailable("The log cannot be reached.", RETRY_AFTER_S)
+            }
+            error @ ReadError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<SubjectsError> for Problem {
+    fn from(error: SubjectsError) -> Self {
+        match error {
+            SubjectsError::Unavailable(_) => Self::unavailable("Accounts cannot be reached.", RETRY_AFTER_S),
+            error => Self::internal(error),
+        }
+    }
+}
+
+/// Refusals are written for the middle of a sentence; an answer begins with a capital and ends with a full stop.
+pub(super) fn sentence(reason: &str) -> String {
+    let mut letters = reason.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}

@@ -1,0 +1,115 @@
+//! The live feed as Server-Sent Events (WHATWG HTML, section 9.2): the log from any position on, for as long as one may see it.
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use bytes::Bytes;
+use futures_util::stream;
+use marvin_domain::Position;
+use serde::Deserialize;
+use std::{fmt::Write, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    api::Api,
+    caller::Caller,
+    cloudevents::{Selection, Sight, event_type},
+    problem::Problem,
+    query::{Query, refused},
+};
+use crate::{error::FieldError, health::Phase, log::subscription::Subscription};
+
+/// Rights are looked at again this often, so that a feed ends within a second of their end.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// A comment keeps proxies from closing a quiet feed.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Follow {
+    after: Option<Position>,
+    types: Option<String>,
+    subject: Option<String>,
+}
+
+struct Feed {
+    api: web::Data<Api>,
+    caller: Caller,
+    subscription: Subscription,
+    selection: Selection,
+    check: tokio::time::Interval,
+    last_sent: Instant,
+    begun: bool,
+}
+
+/// `GET /api/v1/events/stream`: resumes behind `Last-Event-ID`, else behind `after`, else from the beginning.
+pub async fn follow(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    query: Query<Follow>,
+) -> Result<HttpResponse, Problem> {
+    let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
+    let after = last_event_id(&request)?.or(query.after).unwrap_or(0);
+    let head = *api.log.head().borrow();
+    if after > head {
+        return Err(refused(vec![FieldError::new("/after", format!("the log ends at position {head}"))]));
+    }
+    let mut check = interval(CHECK_INTERVAL);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let subscription = Subscription::new(api.tail.clone(), after);
+    let feed = Feed { api, caller, subscription, selection, check, last_sent: Instant::now(), begun: false };
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(stream::unfold(feed, |mut feed| async move {
+            feed.next().await.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), feed))
+        })))
+}
+
+fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, Problem> {
+    let Some(value) = request.headers().get(LAST_EVENT_ID) else { return Ok(None) };
+    let position = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let position = position.and_then(|text| text.parse().ok());
+    position.map(Some).ok_or_else(|| Problem::malformed("Last-Event-ID is the position of an event."))
+}
+
+impl Feed {
+    /// What to send next; none when the feed ends. Nothing is read ahead of a slow reader.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.begun {
+            self.begun = true;
+            return Some(Bytes::from_static(b": hello\n\n"));
+        }
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.check.tick() => {
+                    // The reader will find another node, or this one when it is back, and resume.
+                    if self.api.health.phase() == Phase::Draining {
+                        return None;
+                    }
+                    self.caller = self.api.identify(self.caller.token.clone()).await.ok()??;
+                    if self.last_sent.elapsed() >= COMMENT_INTERVAL {
+                        self.last_sent = Instant::now();
+                        return Some(Bytes::from_static(b": still here\n\n"));
+                    }
+                }
+                events = self.subscription.next() => {
+                    let sight = Sight::of(&self.caller);
+                    let mut text = String::new();
+                    for envelope in events.ok()? {
+                        if self.selection.takes(&envelope) && sight.sees(&envelope) {
+                            let data = sight.render(&envelope, &self.api.source);
+                            let (id, name) = (envelope.position, event_type(&envelope));
+                            write!(text, "id: {id}\nevent: {name}\ndata: {data}\n\n").expect("a string takes all text");
+                        }
+                    }
+                    if !text.is_empty() {
+                        self.last_sent = Instant::now();
+                        return Some(text.into());
+                    }
+                }
+            }
+        }
+    }
+}

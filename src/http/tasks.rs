@@ -1,0 +1,266 @@
+//! Tasks: given to agents, followed, cancelled, retried.
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, Utc};
+use garde::Validate;
+use marvin_domain::{
+    AggregateKind, Directed, StreamId,
+    agent::AgentStatus,
+    task::{CancelReason, Phase, Submission, Task, TaskCommand},
+};
+use marvin_projections::tasks::{Step, TaskDocument, TaskStatus, Tasks};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    agents::under,
+    api::{Api, accepted, done, id_filter, list as listed, resource},
+    caller::Caller,
+    json::TaskJson,
+    paging::{Cursor, Limit, Page},
+    path::PathId,
+    problem::Problem,
+    query::Query,
+};
+use crate::{
+    error::FieldError,
+    security::permissions::Permission,
+    views::{Filter, ListQuery, Order},
+};
+
+const LIST: &str = "tasks";
+const PRIORITY_DEFAULT: u8 = 5;
+const PRIORITY_MAX: u8 = 9;
+
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub struct SubmitTask {
+    input: Value,
+    conversation_id: Option<Uuid>,
+    #[garde(inner(range(max = PRIORITY_MAX)))]
+    priority: Option<u8>,
+    deadline: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListTasks {
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+    agent_id: Option<String>,
+    status: Option<TaskStatus>,
+    conversation_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct StepBody<'a> {
+    step: u32,
+    kind: &'a str,
+    name: &'a str,
+    status: &'static str,
+    #[serde(serialize_with = "crate::time::required")]
+    started_at: DateTime<Utc>,
+    #[serde(serialize_with = "crate::time::required")]
+    finished_at: DateTime<Utc>,
+}
+
+impl<'a> StepBody<'a> {
+    fn of(step: &'a Step) -> Self {
+        let Step { step, kind, name, started_at, finished_at } = step;
+        Self { step: *step, kind, name, status: "completed", started_at: *started_at, finished_at: *finished_at }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct TaskBody<'a> {
+    id: Uuid,
+    agent_id: Uuid,
+    requested_by: Uuid,
+    conversation_id: Option<Uuid>,
+    status: TaskStatus,
+    waiting_reason: Option<&'static str>,
+    priority: u8,
+    #[serde(serialize_with = "crate::time::optional")]
+    deadline: Option<DateTime<Utc>>,
+    attempt: u32,
+    input: Option<&'a Value>,
+    output: Option<&'a Value>,
+    error: Option<Value>,
+    steps: Vec<StepBody<'a>>,
+    usage: Value,
+    #[serde(serialize_with = "crate::time::required")]
+    created_at: DateTime<Utc>,
+    #[serde(serialize_with = "crate::time::optional")]
+    started_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "crate::time::optional")]
+    finished_at: Option<DateTime<Utc>>,
+    /// The requester is erased: input and output can be read by nobody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
+    sequence: u64,
+    position: u64,
+}
+
+impl<'a> TaskBody<'a> {
+    /// `caller` sees the requester's words only where they may.
+    fn of(task: &'a TaskDocument, caller: &Caller) -> Self {
+        let readable = caller.reaches(task.requested_by, Permission::PersonalReadAll);
+        let text = task.personal.known().filter(|_| readable);
+        let message = text.and_then(|text| text.error_message.as_deref());
+        Self {
+            id: task.id,
+            agent_id: task.agent_id,
+            requested_by: task.requested_by,
+            conversation_id: task.conversation_id,
+            status: task.status,
+            waiting_reason: None,
+            priority: task.priority,
+            deadline: task.deadline,
+            attempt: task.attempt,
+            input: text.map(|text| &text.input),
+            output: text.and_then(|text| text.output.as_ref()),
+            error: task.error_code.as_ref().map(|code| json!({ "code": code, "message": message.unwrap_or_default() })),
+            steps: task.steps.iter().map(StepBody::of).collect(),
+            usage: json!({}),
+            created_at: task.created_at,
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+            erased: task.personal.is_erased(),
+            sequence: task.sequence,
+            position: task.position,
+        }
+    }
+}
+
+pub(super) fn task_stream(id: Uuid) -> StreamId {
+    StreamId { kind: AggregateKind::Task, id }
+}
+
+impl Api {
+    /// # Errors
+    /// 404 when there is no such task, or it is another's and `all` is not the caller's to use.
+    pub(super) async fn check_task(&self, id: Uuid, caller: &Caller, all: Permission) -> Result<(), Problem> {
+        let loaded = self.dispatcher.load(task_stream(id)).await?;
+        let task = <&Task>::try_from(&loaded.state).ok().filter(|task| task.phase != Phase::Unknown);
+        match task {
+            Some(task) if caller.reaches(task.requested_by, all) => Ok(()),
+            _ => Err(Problem::not_found()),
+        }
+    }
+}
+
+/// `POST /api/v1/agents/{id}/tasks`: queued, also for a paused agent.
+pub async fn submit(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    agent_id: PathId,
+    body: TaskJson<SubmitTask>,
+) -> Result<HttpResponse, Problem> {
+    let meta = api.keyed_meta(&request, &caller, body.raw()).await?;
+    // A repeated key answers what it answered, whatever became of the agent since.
+    if meta.digest.is_some()
+        && let Some(receipt) = api.dispatcher.first_result(&meta).await?
+    {
+        return Ok(accepted(&receipt, LIST));
+    }
+    let agent = api.agent(agent_id.0).await?;
+    if agent.status == AgentStatus::Retired {
+        return Err(Problem::unprocessable("This agent is retired.", Vec::new()));
+    }
+    let handler = api.kinds.get(&agent.kind).ok_or_else(Problem::not_found)?;
+    let SubmitTask { input, conversation_id, priority, deadline } = body.into_inner();
+    let mut errors = under("/input", handler.check_input(&agent.config, &input).err().unwrap_or_default());
+    if deadline.is_some_and(|deadline| deadline <= meta.at) {
+        errors.push(FieldError::new("/deadline", "must be in the future"));
+    }
+    if !errors.is_empty() {
+        return Err(Problem::unprocessable("Some values were refused.", errors));
+    }
+    let submission = Submission {
+        agent_id: agent_id.0,
+        requested_by: caller.user_id,
+        input,
+        conversation_id,
+        priority: priority.unwrap_or(PRIORITY_DEFAULT),
+        deadline,
+        max_attempts: agent.limits.max_attempts,
+        parent: None,
+        chain_depth: 0,
+    };
+    let commands = [Directed::new(Uuid::now_v7(), TaskCommand::Submit(submission))];
+    Ok(accepted(&api.dispatcher.dispatch(&meta, &commands).await?, LIST))
+}
+
+/// `GET /api/v1/tasks`: one's own, or everyone's for who may read them.
+pub async fn list(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    query: Query<ListTasks>,
+) -> Result<HttpResponse, Problem> {
+    let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
+    let mut filters = Vec::new();
+    filters.extend(id_filter("agent_id", query.agent_id.as_deref())?.map(|id| Filter::is("agent_id", id)));
+    filters.extend(query.status.map(|status| Filter::is("status", status.as_str())));
+    filters.extend(
+        id_filter("conversation_id", query.conversation_id.as_deref())?.map(|id| Filter::is("conversation_id", id)),
+    );
+    if !caller.may(Permission::TasksReadAll) {
+        filters.push(Filter::is("requested_by", caller.user_id));
+    }
+    let position = api.reach::<Tasks>(&request).await?;
+    let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
+    let found = api.views.list::<Tasks>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
+    let page = Page::of(LIST, found, query.limit, |task| task.id);
+    let items = page.items.iter().map(|task| TaskBody::of(task, &caller)).collect::<Vec<_>>();
+    Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
+}
+
+/// `GET /api/v1/tasks/{id}`
+pub async fn show(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    let position = api.reach::<Tasks>(&request).await?;
+    let task = api.views.get::<Tasks>(id.0).await?;
+    let task = task.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
+    let task = task.ok_or_else(Problem::not_found)?;
+    Ok(resource(position, task.sequence, &TaskBody::of(&task, &caller)))
+}
+
+async fn simple(
+    request: &HttpRequest,
+    api: &Api,
+    caller: &Caller,
+    id: PathId,
+    command: TaskCommand,
+) -> Result<HttpResponse, Problem> {
+    api.check_task(id.0, caller, Permission::TasksManageAll).await?;
+    let meta = api.keyed_meta(request, caller, b"").await?;
+    Ok(done(&api.dispatcher.dispatch(&meta, &[Directed::new(id.0, command)]).await?))
+}
+
+/// `POST /api/v1/tasks/{id}/cancel`: results that come later are refused.
+pub async fn cancel(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    simple(&request, &api, &caller, id, TaskCommand::Cancel { reason: CancelReason::Requested }).await
+}
+
+/// `POST /api/v1/tasks/{id}/retry`: gives a failed or dead task a fresh set of attempts.
+pub async fn retry(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    simple(&request, &api, &caller, id, TaskCommand::Retry).await
+}

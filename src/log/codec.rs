@@ -1,0 +1,87 @@
+//! Between events and sealed rows: seals an event for its place in its stream, opens rows into envelopes.
+use marvin_domain::{Envelope, Event, Metadata, Sequence, StreamId};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::{NewEvent, ReadError, StoredEvent};
+use crate::security::sealer::{Opened, SealError, Sealed, Sealer};
+
+/// Shared by everything that writes to or reads from the log.
+#[derive(Clone)]
+pub struct Codec {
+    sealer: Arc<Sealer>,
+}
+
+impl Codec {
+    pub fn new(sealer: Arc<Sealer>) -> Self {
+        Self { sealer }
+    }
+
+    /// Seals `event` for `sequence` of `stream`. A row copied to any other place does not open.
+    ///
+    /// # Errors
+    /// When the person's key cannot be had.
+    pub async fn seal(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+        event: &Event,
+        metadata: &Metadata,
+    ) -> Result<NewEvent, SealError> {
+        let event_id = Uuid::now_v7();
+        let (event_type, event_version) = (event.event_type(), event.version());
+        let personal = event.personal().zip(metadata.subject);
+        let payload = self
+            .sealer
+            .seal(&scope(stream), &place(sequence, event_id, event_type, event_version), &event.facts(), personal)
+            .await?;
+        let metadata = serde_json::to_string(metadata).expect("plain data with string keys is always JSON");
+        Ok(NewEvent { event_id, event_type, event_version, payload, metadata })
+    }
+
+    /// Opens rows, in order.
+    ///
+    /// # Errors
+    /// `Corrupt` at the first row that does not open or whose type this program does not know.
+    pub async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
+        let sealed = rows
+            .iter()
+            .map(|row| Sealed {
+                scope: scope(row.stream),
+                place: place(row.sequence, row.event_id, &row.event_type, row.event_version),
+                payload: &row.payload,
+            })
+            .collect::<Vec<_>>();
+        let opened = self.sealer.open(&sealed).await.map_err(|error| match error {
+            SealError::Unavailable(reason) => ReadError::Keys(reason),
+            SealError::Unreadable { index, reason } => ReadError::Corrupt { position: rows[index].position, reason },
+        })?;
+        rows.into_iter().zip(opened).map(|(row, opened)| envelope(row, &opened)).collect()
+    }
+}
+
+fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
+    let corrupt = |reason: String| ReadError::Corrupt { position: row.position, reason };
+    let personal = opened.personal.as_deref();
+    let event = Event::decode(row.stream.kind, &row.event_type, row.event_version, &opened.facts, personal)
+        .map_err(|error| corrupt(error.to_string()))?;
+    let metadata = serde_json::from_str(&row.metadata).map_err(|error| corrupt(error.to_string()))?;
+    Ok(Envelope {
+        position: row.position,
+        stream: row.stream,
+        sequence: row.sequence,
+        event_id: row.event_id,
+        command_id: row.command_id,
+        recorded_at: row.recorded_at,
+        metadata,
+        event,
+    })
+}
+
+fn scope(stream: StreamId) -> Vec<u8> {
+    stream.to_string().into_bytes()
+}
+
+fn place(sequence: Sequence, event_id: Uuid, event_type: &str, event_version: u16) -> Vec<u8> {
+    format!("{sequence} {event_id} {event_type} {event_version}").into_bytes()
+}

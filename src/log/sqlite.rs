@@ -1,0 +1,268 @@
+//! The event log in one SQLite file.
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use marvin_domain::{AggregateKind, Position, Sequence, StreamId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{
+    APPEND_EVENTS_MAX, Append, AppendError, EventLog, PAGE_EVENTS_MAX, PAYLOAD_BYTES_MAX, ReadError, Receipt,
+    StoredEvent, StreamAppend,
+};
+use crate::sqlite::{Database, Durability, Inspected, OpenError, StoreError};
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite/log");
+}
+
+const COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
+                       event_id, command_id, recorded_at";
+
+#[derive(Debug)]
+pub struct SqliteLog {
+    database: Database,
+    head: watch::Sender<Position>,
+}
+
+impl SqliteLog {
+    /// Opens `log.db`, or makes it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the file is then left as it is.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::prepare(Self::inspect(path)?)
+    }
+
+    /// Opens `log.db` without writing to it.
+    ///
+    /// # Errors
+    /// See [`Inspected::open`].
+    pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
+        Inspected::open(path, Durability::PowerCut, migrations::migrations::runner())
+    }
+
+    /// The position of the last event in a file that was only looked at.
+    ///
+    /// # Errors
+    /// See [`Inspected::look`].
+    pub fn last_position(inspected: &Inspected) -> Result<Position, OpenError> {
+        if inspected.has_table("events")? { Ok(inspected.look(last_event)?.0) } else { Ok(0) }
+    }
+
+    /// # Errors
+    /// See [`Inspected::prepare`].
+    pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {
+        let last = Self::last_position(&inspected)?;
+        Ok(Self { database: inspected.prepare()?, head: watch::channel(last).0 })
+    }
+
+    /// The file, for the rows that live beside the events: checkpoints and leases.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}
+
+#[async_trait]
+impl EventLog for SqliteLog {
+    async fn append(&self, append: Append) -> Result<Receipt, AppendError> {
+        check_limits(&append)?;
+        let receipt = self.database.write(move |connection| insert(connection, &append, Utc::now())).await?;
+        self.head.send_if_modified(|head| {
+            let moved = receipt.position > *head;
+            *head = receipt.position.max(*head);
+            moved
+        });
+        Ok(receipt)
+    }
+
+    async fn find_command(&self, command_id: Uuid) -> Result<Option<(Receipt, Option<String>)>, ReadError> {
+        self.database.read(move |connection| Ok(find_command(connection, command_id)?)).await
+    }
+
+    async fn read(&self, after: Position, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE position > ?1 ORDER BY position LIMIT ?2");
+        self.database
+            .read(move |connection| collect(connection, &sql, params![as_i64(after), limit.min(PAGE_EVENTS_MAX)]))
+            .await
+    }
+
+    async fn read_stream(&self, stream: StreamId, after: Sequence, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND sequence > ?3 \
+             ORDER BY sequence LIMIT ?4"
+        );
+        self.database
+            .read(move |connection| {
+                let id = stream.id.as_bytes().as_slice();
+                collect(connection, &sql, params![stream.kind.as_str(), id, as_i64(after), limit.min(PAGE_EVENTS_MAX)])
+            })
+            .await
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+}
+
+fn check_limits(append: &Append) -> Result<(), AppendError> {
+    let over = |what, size, max| if size > max { Err(AppendError::TooLarge { what, size, max }) } else { Ok(()) };
+    let events = || append.streams.iter().flat_map(|stream| &stream.events);
+    over("events", events().count(), APPEND_EVENTS_MAX)?;
+    over("payload bytes", events().map(|event| event.payload.len()).max().unwrap_or(0), PAYLOAD_BYTES_MAX)
+}
+
+/// Runs inside the writer's transaction. Looks first whether the command stands already, then whether a stream moved.
+fn insert(connection: &Connection, append: &Append, now: DateTime<Utc>) -> Result<Receipt, AppendError> {
+    let database = |error: rusqlite::Error| AppendError::Unavailable(error.into());
+    if let Some((receipt, digest)) = find_command(connection, append.command_id)? {
+        let same = digest == append.digest;
+        return if same { Ok(receipt) } else { Err(AppendError::Reused { command_id: append.command_id }) };
+    }
+    let (head, recorded_at) = last_event(connection).map_err(database)?;
+    // A clock set back must not make an event older than the one before it.
+    let mut rows = Rows { connection, position: head, index: 0, recorded_at: now.timestamp_millis().max(recorded_at) };
+    for stream in &append.streams {
+        let standing = stream_head(connection, stream.stream).map_err(database)?;
+        if standing != stream.expected {
+            return Err(AppendError::Conflict { stream: stream.stream, expected: stream.expected });
+        }
+        rows.insert(append.command_id, stream).map_err(database)?;
+    }
+    let first = append.streams.first().expect("a command is about a stream");
+    let sequence = first.expected + first.events.len() as u64;
+    Ok(Receipt { stream: first.stream, sequence, position: rows.position, repeated: false })
+}
+
+struct Rows<'a> {
+    connection: &'a Connection,
+    position: Position,
+    index: u32,
+    recorded_at: i64,
+}
+
+impl Rows<'_> {
+    fn insert(&mut self, command_id: Uuid, append: &StreamAppend) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, \
+             metadata, event_id, command_id, command_index, recorded_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+        )?;
+        for (event, sequence) in append.events.iter().zip(append.expected + 1..) {
+            self.position += 1;
+            statement.execute(params![
+                as_i64(self.position),
+                append.stream.kind.as_str(),
+                append.stream.id.as_bytes().as_slice(),
+                as_i64(sequence),
+                event.event_type,
+                event.event_version,
+                event.payload,
+                event.metadata,
+                event.event_id.as_bytes().as_slice(),
+                command_id.as_bytes().as_slice(),
+                self.index,
+                self.recorded_at,
+            ])?;
+            self.index += 1;
+        }
+        Ok(())
+    }
+}
+
+fn last_event(connection: &Connection) -> rusqlite::Result<(Position, i64)> {
+    let row = connection
+        .prepare_cached("SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1")?
+        .query_row([], |row| Ok((as_u64(row.get(0)?), row.get(1)?)))
+        .optional()?;
+    Ok(row.unwrap_or((0, 0)))
+}
+
+fn stream_head(connection: &Connection, stream: StreamId) -> rusqlite::Result<Sequence> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(max(sequence), 0) FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2",
+        )?
+        .query_row(params![stream.kind.as_str(), stream.id.as_bytes().as_slice()], |row| row.get(0).map(as_u64))
+}
+
+/// The command's receipt and digest. Its first event names the stream it is about.
+fn find_command(connection: &Connection, command_id: Uuid) -> Result<Option<(Receipt, Option<String>)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, aggregate_type, aggregate_id, sequence, metadata FROM events WHERE command_id = ?1 \
+         ORDER BY command_index",
+    )?;
+    let mut rows = statement.query([command_id.as_bytes().as_slice()])?;
+    let mut found: Option<(Receipt, Option<String>)> = None;
+    while let Some(row) = rows.next()? {
+        let (position, sequence) = (as_u64(row.get(0)?), as_u64(row.get(3)?));
+        let stream = stream_of(row, 1)?;
+        match &mut found {
+            None => {
+                let receipt = Receipt { stream, sequence, position, repeated: true };
+                found = Some((receipt, digest_of(&row.get::<_, String>(4)?)));
+            }
+            Some((receipt, _)) => {
+                receipt.position = position;
+                if receipt.stream == stream {
+                    receipt.sequence = sequence;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn digest_of(metadata: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Digest {
+        digest: Option<String>,
+    }
+    serde_json::from_str::<Digest>(metadata).ok()?.digest
+}
+
+fn collect(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<StoredEvent>, ReadError> {
+    let mut statement = connection.prepare_cached(sql).map_err(StoreError::from)?;
+    let rows = statement.query_map(params, stored_event).map_err(StoreError::from)?;
+    Ok(rows.collect::<rusqlite::Result<Vec<_>>>().map_err(StoreError::from)?)
+}
+
+fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    Ok(StoredEvent {
+        position: as_u64(row.get(0)?),
+        stream: stream_of(row, 1)?,
+        sequence: as_u64(row.get(3)?),
+        event_type: row.get(4)?,
+        event_version: row.get(5)?,
+        payload: row.get(6)?,
+        metadata: row.get(7)?,
+        event_id: uuid_of(row, 8)?,
+        command_id: uuid_of(row, 9)?,
+        recorded_at: DateTime::from_timestamp_millis(row.get(10)?).unwrap_or_default(),
+    })
+}
+
+fn stream_of(row: &Row<'_>, column: usize) -> rusqlite::Result<StreamId> {
+    let name: String = row.get(column)?;
+    let kind = AggregateKind::parse(&name)
+        .ok_or_else(|| unreadable(column, format!("{name} is no kind of aggregate this Marvin knows")))?;
+    Ok(StreamId { kind, id: uuid_of(row, column + 1)? })
+}
+
+fn uuid_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    let bytes: Vec<u8> = row.get(column)?;
+    Uuid::from_slice(&bytes).map_err(|error| unreadable(column, error.to_string()))
+}
+
+fn unreadable(column: usize, reason: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, reason.into())
+}
+
+/// SQLite counts in i64; a log of 2^63 events is out of reach.
+fn as_i64(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn as_u64(number: i64) -> u64 {
+    number.cast_unsigned()
+}

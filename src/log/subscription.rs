@@ -1,0 +1,125 @@
+//! Follows the log from a checkpoint: catches up in pages, then waits for a wake-up. Knows nothing of what followers do.
+use async_trait::async_trait;
+use marvin_domain::{Envelope, Position};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::{ReadError, tail::Tail};
+use crate::health::Health;
+
+/// Events read per batch: large enough to amortise a transaction, small enough to replay cheaply after a crash.
+pub const BATCH_EVENTS_MAX: u32 = 500;
+/// Pause before a failed batch is tried again; doubles up to the maximum.
+const RETRY_INITIAL: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A place in the log that moves forward.
+pub struct Subscription {
+    tail: Arc<Tail>,
+    head: watch::Receiver<Position>,
+    after: Position,
+}
+
+impl Subscription {
+    /// Reads what comes after `after`.
+    pub fn new(tail: Arc<Tail>, after: Position) -> Self {
+        let head = tail.head();
+        Self { tail, head, after }
+    }
+
+    /// The position up to which events were answered.
+    pub fn position(&self) -> Position {
+        self.after
+    }
+
+    /// The next events, at least one, in order and without a skip. Waits until there are some; safe to cancel.
+    ///
+    /// # Errors
+    /// As [`Tail::read`]; the subscription stays where it was, so calling again tries again.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Envelope>>, ReadError> {
+        loop {
+            self.head.borrow_and_update();
+            let events = self.tail.read(self.after, BATCH_EVENTS_MAX).await?;
+            if let Some(last) = events.last() {
+                self.after = last.position;
+                return Ok(events);
+            }
+            // The sender lives in the tail that this subscription holds.
+            self.head.changed().await.ok();
+        }
+    }
+}
+
+/// Why a follower did not take a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// Passing: the same batch is given again after a pause.
+    #[error("{0}")]
+    Again(String),
+    /// An event that the follower cannot digest: it stops here, and is shown as stopped.
+    #[error("stopped at position {position}: {reason}")]
+    Stop { position: Position, reason: String },
+}
+
+/// Something that follows the log. It keeps its own checkpoint, so that a crash repeats a batch and never skips one.
+#[async_trait]
+pub trait Follower: Send {
+    /// Stable and unique: it names the follower in logs and in `/readyz`.
+    fn name(&self) -> String;
+    /// The position behind which this follower wants events.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be read.
+    async fn resume(&mut self) -> Result<Position, FollowError>;
+    /// Takes a batch and moves the checkpoint behind it. The same batch may come twice.
+    ///
+    /// # Errors
+    /// See [`FollowError`].
+    async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError>;
+}
+
+/// Runs a follower until the process ends or the follower stops at an event it cannot digest.
+pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health) {
+    let name = follower.name();
+    let mut pause = RETRY_INITIAL;
+    loop {
+        let error = match run(&tail, &mut follower, &health, &mut pause).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        match error {
+            FollowError::Stop { position, ref reason } => {
+                error!(follower = name, position, reason, "a follower of the log stopped");
+                health.degrade(&name, error.to_string(), Some(position));
+                return;
+            }
+            FollowError::Again(reason) => {
+                warn!(follower = name, reason, "a follower of the log will try again");
+                health.degrade(&name, reason, None);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+async fn run(
+    tail: &Arc<Tail>,
+    follower: &mut impl Follower,
+    health: &Health,
+    pause: &mut Duration,
+) -> Result<std::convert::Infallible, FollowError> {
+    let mut subscription = Subscription::new(tail.clone(), follower.resume().await?);
+    loop {
+        let events = subscription.next().await.map_err(|error| match error {
+            ReadError::Corrupt { position, reason } => FollowError::Stop { position, reason },
+            ReadError::Unavailable(_) | ReadError::Keys(_) => FollowError::Again(error.to_string()),
+        })?;
+        follower.take(&events).await?;
+        if *pause != RETRY_INITIAL {
+            health.recover(&follower.name());
+            *pause = RETRY_INITIAL;
+        }
+    }
+}

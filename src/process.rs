@@ -1,0 +1,144 @@
+//! Runs the process managers: follows the log, answers their questions, dispatches their commands.
+//!
+//! Command ids follow from the event, so a batch that a crash repeats is the same commands and appends nothing twice.
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use marvin_domain::{
+    Actor, AggregateKind, Envelope, Position, StreamId,
+    agent::Agent,
+    ids,
+    process::{Answer, ProcessManager, Question},
+};
+use marvin_projections::tasks::Tasks;
+use std::sync::Arc;
+use tracing::debug;
+use uuid::Uuid;
+
+use crate::{
+    dispatch::{CommandMeta, DispatchError, Dispatcher},
+    log::{
+        checkpoint::Checkpoints,
+        subscription::{FollowError, Follower},
+    },
+    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, query::Views},
+};
+
+/// Events of a batch that are worked on at once: enough to share commits, few enough to bound memory.
+const REACTIONS_AT_ONCE: usize = 64;
+/// A checkpoint is written after this many events even when none was of concern, so that a restart re-reads at most these.
+const IDLE_EVENTS_MAX: u64 = 2_000;
+
+pub struct Process {
+    manager: Box<dyn ProcessManager>,
+    dispatcher: Dispatcher,
+    views: Views,
+    checkpoints: Arc<dyn Checkpoints>,
+    stored: Position,
+}
+
+impl Process {
+    pub fn new(
+        manager: Box<dyn ProcessManager>,
+        dispatcher: Dispatcher,
+        views: Views,
+        checkpoints: Arc<dyn Checkpoints>,
+    ) -> Self {
+        Self { manager, dispatcher, views, checkpoints, stored: 0 }
+    }
+
+    async fn react(&self, event: &Envelope) -> Result<bool, FollowError> {
+        let Some(question) = self.manager.ask(event) else { return Ok(false) };
+        let answer = self.answer(question, event.position).await?;
+        for (index, directed) in self.manager.react(event, answer).into_iter().enumerate() {
+            let mut meta = CommandMeta::new(Actor::System);
+            let label = format!("{}/{index}/{}", self.manager.name(), directed.stream);
+            meta.command_id = ids::derived(event.event_id, &label);
+            (meta.correlation, meta.causation) = (event.metadata.correlation, Some(event.event_id));
+            match self.dispatcher.dispatch(&meta, &[directed]).await {
+                Ok(_) => {}
+                // Events went on since: what was to be done is done, or no longer to be done.
+                Err(DispatchError::Refused(refusal)) => debug!(%refusal, "a process manager's command was refused"),
+                Err(error @ (DispatchError::Contended | DispatchError::Unavailable(_))) => return Err(again(error)),
+                Err(error) => {
+                    return Err(FollowError::Stop { position: event.position, reason: error.to_string() });
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn answer(&self, question: Question, position: Position) -> Result<Answer, FollowError> {
+        match question {
+            Question::AgentName(id) => {
+                let stream = StreamId { kind: AggregateKind::Agent, id };
+                let loaded = self.dispatcher.load(stream).await.map_err(again)?;
+                let agent = <&Agent>::try_from(&loaded.state).ok().and_then(Agent::profile);
+                Ok(Answer::AgentName(
+                    agent.map_or_else(|| "An agent".to_owned(), |agent| agent.name.as_str().to_owned()),
+                ))
+            }
+            Question::OpenTasksOf(user) => {
+                self.views.wait::<Tasks>(position).await.map_err(again)?;
+                Ok(Answer::OpenTasks(self.open_tasks(user).await?))
+            }
+        }
+    }
+
+    async fn open_tasks(&self, user: Uuid) -> Result<Vec<Uuid>, FollowError> {
+        let mut tasks = Vec::new();
+        loop {
+            let filters = vec![
+                Filter::is("requested_by", user),
+                Filter::In("status", vec!["queued".into(), "running".into(), "retrying".into()]),
+            ];
+            let query =
+                ListQuery { filters, order: Order::Newest, before: tasks.last().copied(), limit: PAGE_DOCUMENTS_MAX };
+            let page = self.views.list::<Tasks>(query).await.map_err(again)?;
+            if page.is_empty() {
+                return Ok(tasks);
+            }
+            tasks.extend(page.into_iter().map(|task| task.id));
+        }
+    }
+}
+
+fn again(error: impl std::fmt::Display) -> FollowError {
+    FollowError::Again(error.to_string())
+}
+
+#[async_trait]
+impl Follower for Process {
+    fn name(&self) -> String {
+        format!("process:{}", self.manager.name())
+    }
+
+    async fn resume(&mut self) -> Result<Position, FollowError> {
+        self.stored = self.checkpoints.load(self.manager.name()).await.map_err(again)?;
+        Ok(self.stored)
+    }
+
+    async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        let reactions: Vec<_> = events.iter().map(|event| self.react(event)).collect();
+        let acted: Vec<bool> = stream::iter(reactions).buffered(REACTIONS_AT_ONCE).try_collect().await?;
+        let acted = acted.contains(&true);
+        self.stored = keep_checkpoint(&*self.checkpoints, self.manager.name(), events, acted, self.stored).await?;
+        Ok(())
+    }
+}
+
+/// Writes the checkpoint behind a batch, unless nothing in it mattered and the last one is near. Answers what is stored.
+pub async fn keep_checkpoint(
+    checkpoints: &dyn Checkpoints,
+    name: &'static str,
+    events: &[Arc<Envelope>],
+    acted: bool,
+    stored: Position,
+) -> Result<Position, FollowError> {
+    match events.last() {
+        Some(last) if acted || last.position - stored >= IDLE_EVENTS_MAX => {
+            checkpoints.store(name, last.position, last.event_id).await.map_err(again)?;
+            Ok(last.position)
+        }
+        _ => Ok(stored),
+    }
+}

@@ -1,0 +1,159 @@
+//! Seals a payload of facts and, where there is one, a personal part; opens them again, or finds that the person is erased.
+//!
+//! Facts go under the instance key, a personal part under its subject's own. Once that key is destroyed the part is gone from
+//! the log, its views and their copies at once.
+use async_trait::async_trait;
+use std::{collections::HashMap, sync::Arc};
+use uuid::Uuid;
+
+use super::{
+    cipher::{self, DataKey, Suite},
+    subjects::SubjectStore,
+};
+
+/// First byte of a payload; raised when its layout changes.
+const FORMAT: u8 = 1;
+/// The format byte and the length of the facts.
+const HEAD_BYTES: usize = 5;
+
+/// Tells a person who was erased from one whose key is missing for a bad reason.
+#[async_trait]
+pub trait Erasures: Send + Sync {
+    /// # Errors
+    /// In words, when it cannot be found out.
+    async fn is_erased(&self, subject: Uuid) -> Result<bool, String>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// Retry with backoff.
+    #[error("keys are unavailable: {0}")]
+    Unavailable(String),
+    /// The payload at `index` of those given was altered, moved, or its key is missing without an erasure.
+    #[error("a sealed payload cannot be opened: {reason}")]
+    Unreadable { index: usize, reason: String },
+}
+
+/// A sealed payload and the place it was sealed for.
+#[derive(Debug)]
+pub struct Sealed<'a> {
+    pub scope: Vec<u8>,
+    pub place: Vec<u8>,
+    pub payload: &'a [u8],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    pub facts: Vec<u8>,
+    /// None when there is no personal part, or the person is erased.
+    pub personal: Option<Vec<u8>>,
+}
+
+pub struct Sealer {
+    suite: Suite,
+    facts_key: Arc<DataKey>,
+    subjects: Arc<dyn SubjectStore>,
+    erasures: Arc<dyn Erasures>,
+}
+
+impl Sealer {
+    pub fn new(suite: Suite, subjects: Arc<dyn SubjectStore>, erasures: Arc<dyn Erasures>) -> Self {
+        Self { suite, facts_key: subjects.facts_key(), subjects, erasures }
+    }
+
+    /// Seals facts and the personal part of a subject. For an erased subject the part is left out: it could never be read.
+    ///
+    /// # Errors
+    /// `Unavailable`, also when the subject's key is missing although nobody erased them.
+    pub async fn seal(
+        &self,
+        scope: &[u8],
+        place: &[u8],
+        facts: &[u8],
+        personal: Option<(Vec<u8>, Uuid)>,
+    ) -> Result<Vec<u8>, SealError> {
+        let facts = cipher::seal(self.suite, &self.facts_key, scope, &part(place, "facts"), facts);
+        let mut payload = Vec::with_capacity(HEAD_BYTES + facts.len());
+        payload.push(FORMAT);
+        payload.extend(u32::try_from(facts.len()).expect("facts are far below 4 GiB").to_be_bytes());
+        payload.extend(facts);
+        if let Some((text, subject)) = personal {
+            let keys = self.keys(&[subject]).await?;
+            match keys.get(&subject) {
+                Some(key) => payload.extend(cipher::seal(self.suite, key, scope, &part(place, "personal"), &text)),
+                None => self.require_erasure(subject).await.map_err(SealError::Unavailable)?,
+            }
+        }
+        Ok(payload)
+    }
+
+    /// Opens payloads, in order.
+    ///
+    /// # Errors
+    /// `Unreadable` with the index of the first that does not open.
+    pub async fn open(&self, sealed: &[Sealed<'_>]) -> Result<Vec<Opened>, SealError> {
+        let mut parts = Vec::with_capacity(sealed.len());
+        let mut subjects = Vec::new();
+        for (index, item) in sealed.iter().enumerate() {
+            let unreadable = |reason: &str| SealError::Unreadable { index, reason: reason.to_owned() };
+            let (facts, personal) = split(item.payload).ok_or_else(|| unreadable("its frame is damaged"))?;
+            let subject = match personal {
+                [] => None,
+                personal => Some(cipher::key_id(personal).map_err(|error| unreadable(&error.to_string()))?),
+            };
+            subjects.extend(subject);
+            parts.push((facts, personal, subject));
+        }
+        subjects.sort_unstable();
+        subjects.dedup();
+        let keys = self.keys(&subjects).await?;
+        let mut opened = Vec::with_capacity(sealed.len());
+        for (index, (item, (facts, personal, subject))) in sealed.iter().zip(parts).enumerate() {
+            let unreadable = |reason: String| SealError::Unreadable { index, reason };
+            let facts = cipher::open(&self.facts_key, &item.scope, &part(&item.place, "facts"), facts)
+                .map_err(|error| unreadable(error.to_string()))?;
+            let personal = match subject.map(|subject| (subject, keys.get(&subject))) {
+                None => None,
+                Some((_, Some(key))) => Some(
+                    cipher::open(key, &item.scope, &part(&item.place, "personal"), personal)
+                        .map_err(|error| unreadable(error.to_string()))?,
+                ),
+                Some((subject, None)) => {
+                    self.require_erasure(subject).await.map_err(unreadable)?;
+                    None
+                }
+            };
+            opened.push(Opened { facts, personal });
+        }
+        Ok(opened)
+    }
+
+    async fn keys(&self, subjects: &[Uuid]) -> Result<HashMap<Uuid, Arc<DataKey>>, SealError> {
+        if subjects.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.subjects.keys(subjects).await.map_err(|error| SealError::Unavailable(error.to_string()))
+    }
+
+    /// A missing key is right only for an erased person; anything else stops the reader.
+    async fn require_erasure(&self, subject: Uuid) -> Result<(), String> {
+        if self.erasures.is_erased(subject).await? {
+            Ok(())
+        } else {
+            Err(format!("the key of {subject} is missing, and nobody erased them"))
+        }
+    }
+}
+
+fn part(place: &[u8], name: &str) -> Vec<u8> {
+    [name.as_bytes(), b" ", place].concat()
+}
+
+fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = payload.split_at_checked(HEAD_BYTES)?;
+    let length = u32::from_be_bytes(head[1..].try_into().ok()?);
+    if head[0] != FORMAT {
+        return None;
+    }
+    rest.split_at_checked(usize::try_from(length).ok()?)
+}

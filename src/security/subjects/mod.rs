@@ -1,0 +1,152 @@
+//! What must be forgettable: people's data keys, credentials and sessions, kept outside the event log and its backups.
+//!
+//! Owns the keys of the instance and of each person (wrapped by a key-encryption key that is kept elsewhere) and the
+//! index that makes emails unique. It refuses to keep anything of a person in clear: an email is here only as an HMAC,
+//! a password only as a hash, a session only as the hash of its token. It holds no rules: who may sign in or be
+//! registered is decided by those who call it. Times come with the call, in milliseconds since 1970.
+#[cfg(test)]
+mod contract;
+pub mod sqlite;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::cipher::{DataKey, MAC_BYTES};
+
+pub use sqlite::SqliteSubjects;
+
+/// Bytes of the SHA-256 hashes that stand for tokens.
+pub const HASH_BYTES: usize = 32;
+
+/// How a registration found the email.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// The row and its data key were made for the candidate.
+    Created { user_id: Uuid },
+    /// The email has this row. When the user's stream is still empty, an earlier registration did not get further:
+    /// adopt its id and key. Otherwise the email is taken.
+    Existing { user_id: Uuid },
+}
+
+/// A password hash in PHC string format. Not printable.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub phc: String,
+    pub created_at_ms: i64,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").field("id", &self.id).field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+/// A session as it is kept: the hash of its token, so that reading the store lets nobody sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub token_hash: [u8; HASH_BYTES],
+    pub created_at_ms: i64,
+    pub expires_at_ms: i64,
+}
+
+/// How far a reader of the log came, and which event stood there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub position: u64,
+    pub event_id: Uuid,
+}
+
+/// Why the store did not do what was asked. When it would not open, nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectsError {
+    #[error("{} was made with another key: put the right key file back; nothing was changed", .0.display())]
+    WrongKey(PathBuf),
+    /// Restore it from a backup; repeating does not help.
+    #[error("{} is damaged ({detail}): restore it from a backup; nothing was changed", .path.display())]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{} was last used by another version of Marvin (its schema {found} is unknown to this one): start that version; nothing was changed", .path.display())]
+    OtherVersion { path: PathBuf, found: i64 },
+    /// The person has no row, or no longer: nothing can be attached to them.
+    #[error("no subject {0}")]
+    UnknownUser(Uuid),
+    /// Try again; whatever was asked is not done or may be repeated.
+    #[error("the subjects store is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SubjectsError {
+    fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(source.into())
+    }
+}
+
+/// The port that a database adapter fills. A call that fails changed nothing, except `forget`; each may be repeated.
+#[async_trait]
+pub trait SubjectStore: Send + Sync + std::fmt::Debug {
+    /// The key that facts are sealed under. It never changes for the life of the instance.
+    fn facts_key(&self) -> Arc<DataKey>;
+
+    /// HMAC-SHA256 under the instance's own HMAC key, which never changes either; `label` says what for.
+    fn hmac(&self, label: &str, data: &[u8]) -> [u8; MAC_BYTES];
+
+    /// Reserves `email` for `candidate` and draws its data key. Call it before the event that registers the user.
+    async fn register(&self, candidate: Uuid, email: &str, now_ms: i64) -> Result<Registration, SubjectsError>;
+
+    /// Finds who registered this email, in whatever letter case.
+    async fn user_by_email(&self, email: &str) -> Result<Option<Uuid>, SubjectsError>;
+
+    /// The data keys of these people, from a bounded cache where it can. Who has no row is absent from the answer.
+    async fn keys(&self, user_ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<DataKey>>, SubjectsError>;
+
+    /// Erases the person's row with key, credentials and sessions, so that no file of the store holds their bytes.
+    ///
+    /// Safe to repeat, and to be repeated until it answers `Ok`: after an error the bytes may still stand on disk.
+    async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError>;
+
+    /// Keeps a credential under the id that an event names; the same id again replaces the hash.
+    ///
+    /// # Errors
+    /// `UnknownUser` when the person has no row.
+    async fn put_credential(&self, credential: Credential) -> Result<(), SubjectsError>;
+
+    async fn credential(&self, id: Uuid) -> Result<Option<Credential>, SubjectsError>;
+
+    /// Removes all of the person's credentials but `kept`: the end of a password change.
+    async fn drop_other_credentials(&self, user_id: Uuid, kept: Uuid) -> Result<(), SubjectsError>;
+
+    /// # Errors
+    /// `UnknownUser` when the person has no row.
+    async fn create_session(&self, session: SessionRow) -> Result<(), SubjectsError>;
+
+    /// Finds a session, expired or not: whoever asks compares the time.
+    async fn session_by_token(&self, token_hash: &[u8; HASH_BYTES]) -> Result<Option<SessionRow>, SubjectsError>;
+
+    /// The person's sessions, newest first, expired ones included.
+    async fn sessions_of(&self, user_id: Uuid) -> Result<Vec<SessionRow>, SubjectsError>;
+
+    /// Ends one session of this person and returns it; nothing when they have no such session.
+    async fn end_session(&self, user_id: Uuid, id: Uuid) -> Result<Option<SessionRow>, SubjectsError>;
+
+    /// Ends all sessions of this person and returns them.
+    async fn end_sessions_of(&self, user_id: Uuid) -> Result<Vec<SessionRow>, SubjectsError>;
+
+    /// Removes sessions that expired at or before `now_ms`; returns how many.
+    async fn purge_sessions(&self, now_ms: i64) -> Result<u64, SubjectsError>;
+
+    async fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>, SubjectsError>;
+
+    async fn put_checkpoint(&self, name: &str, checkpoint: Checkpoint) -> Result<(), SubjectsError>;
+}
+
+/// What the HMAC index of emails is computed from: people type the same address with blanks and in any letter case.
+fn normalised(email: &str) -> String {
+    email.trim().to_lowercase()
+}

@@ -1,0 +1,120 @@
+//! One SQLite file: a writer thread that commits what has gathered in one transaction, and a pool of readers.
+//!
+//! Knows nothing of tables. The log, the lease rows and the views each bring their own statements.
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+use tokio::sync::Semaphore;
+
+mod open;
+mod writer;
+pub use open::{Durability, Inspected, OpenError, one_line};
+use writer::Writer;
+
+/// Connections that read at once: more than the cores of a small machine gain nothing.
+const READERS_MAX: usize = 4;
+
+/// A statement failed, or the database is closed. What was asked for was not done; it may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database refused a statement")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The transaction could not be committed, for a reason that struck the whole batch.
+    #[error("the database could not commit: {0}")]
+    Commit(String),
+    #[error("the database is closed")]
+    Closed,
+}
+
+/// A handle that may be cloned; the file is closed when the last one goes.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({})", self.inner.path.display())
+    }
+}
+
+impl Database {
+    /// Takes a connection that is open, checked and migrated, and starts its writer thread.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(path: &Path, connection: Connection) -> std::io::Result<Self> {
+        let writer = Writer::start(path, connection)?;
+        let inner =
+            Inner { writer, path: path.to_owned(), idle: Mutex::default(), permits: Semaphore::new(READERS_MAX) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs `job` on the writer thread, in one transaction with whatever else has gathered, and answers once it is committed.
+    ///
+    /// When `job` fails, what it wrote is undone and the others of its batch are not touched. When the commit fails, nothing of
+    /// the batch was written.
+    ///
+    /// # Errors
+    /// The job's own, or a `StoreError` of the transaction.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.inner.writer.run(job).await
+    }
+
+    /// Runs `job` on a reader, outside the async threads. It sees every commit that was acknowledged before.
+    ///
+    /// # Errors
+    /// The job's own, or a `StoreError` when no reader can be opened.
+    pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let _permit = self.inner.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let inner = self.inner.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let connection = match inner.take() {
+                Some(connection) => connection,
+                None => inner.open_reader()?,
+            };
+            let outcome = job(&connection);
+            inner.give_back(connection);
+            outcome
+        });
+        reading.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Inner {
+    fn take(&self) -> Option<Connection> {
+        self.idle.lock().ok()?.pop()
+    }
+
+    fn give_back(&self, connection: Connection) {
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.push(connection);
+        }
+    }
+
+    fn open_reader(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        open::tune_reader(&connection)?;
+        Ok(connection)
+    }
+}

@@ -1,0 +1,109 @@
+//! The writer thread: takes what has gathered, runs it in one transaction, commits, and only then answers.
+use rusqlite::Connection;
+use std::path::Path;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use super::StoreError;
+
+/// Jobs that may wait; beyond it callers wait to hand theirs in, so that memory stays bounded.
+const QUEUE_JOBS_MAX: usize = 1_024;
+/// Jobs per transaction: enough to amortise the sync of a commit, few enough that nobody waits long for strangers.
+const BATCH_JOBS_MAX: usize = 256;
+
+/// Answers the caller once the fate of the transaction is known.
+type Reply = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
+type Job = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    pub(super) fn start(path: &Path, connection: Connection) -> std::io::Result<Self> {
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_JOBS_MAX);
+        let name = path.file_name().map_or_else(|| "sqlite".into(), |name| name.to_string_lossy().into_owned());
+        std::thread::Builder::new().name(name).spawn(move || {
+            let mut batch = Vec::with_capacity(BATCH_JOBS_MAX);
+            while let Some(first) = queue.blocking_recv() {
+                batch.push(first);
+                while batch.len() < BATCH_JOBS_MAX
+                    && let Ok(job) = queue.try_recv()
+                {
+                    batch.push(job);
+                }
+                commit(&connection, &mut batch);
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let result = undone_on_error(connection, job);
+            // A caller that went away is no reason to undo what it asked for.
+            Box::new(move |committed| {
+                let result = match (result, committed) {
+                    (Err(own), _) => Err(own),
+                    (Ok(value), Ok(())) => Ok(value),
+                    (Ok(_), Err(failed)) => Err(E::from(StoreError::Commit(failed.to_string()))),
+                };
+                answer.send(result).ok();
+            })
+        });
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        outcome.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// Runs a job behind a savepoint, so that a job that fails leaves nothing and the others of its batch stand.
+fn undone_on_error<T, E: From<StoreError>>(
+    connection: &Connection,
+    job: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let run = |sql: &str| connection.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(StoreError::from);
+    run("SAVEPOINT job")?;
+    let result = job(connection);
+    if result.is_err() {
+        // On a full disk SQLite may have rolled the whole transaction back already; `commit` finds that out.
+        run("ROLLBACK TO job").ok();
+    }
+    run("RELEASE job").ok();
+    result
+}
+
+fn commit(connection: &Connection, batch: &mut Vec<Job>) {
+    let mut replies = Vec::with_capacity(batch.len());
+    let outcome = transact(connection, batch, &mut replies);
+    if let Err(error) = &outcome {
+        error!(error = %error, jobs = replies.len(), "a transaction could not be committed");
+        if !connection.is_autocommit() {
+            connection.execute_batch("ROLLBACK").ok();
+        }
+    }
+    // Jobs that were never run are dropped with their callers' channels: those read "closed" and may be tried again.
+    batch.clear();
+    for reply in replies {
+        reply(outcome.as_ref().copied());
+    }
+}
+
+fn transact(connection: &Connection, batch: &mut Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    for job in batch.drain(..) {
+        replies.push(job(connection));
+        if connection.is_autocommit() {
+            return Err(StoreError::Commit(
+                "the transaction was rolled back by the database (is the disk full?)".into(),
+            ));
+        }
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The API, tested from outside: the real program, one module per resource.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod permissions;
+mod sessions;
+mod setup;

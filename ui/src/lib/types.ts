@@ -1,0 +1,166 @@
+// The shapes of the public API, as its contract names them.
+
+export type Role = "admin" | "operator" | "member" | "auditor" | "integrator";
+
+export interface User {
+  id: string;
+  email: string | null;
+  display_name: string | null;
+  roles: Role[];
+  status: "active" | "disabled" | "erased";
+  created_at: string;
+}
+
+export interface SessionAnswer {
+  user: User;
+  csrf_token: string;
+  expires_at: string;
+}
+
+export interface Page<T> {
+  items: T[];
+  next_cursor: string | null;
+}
+
+/** What every command answers: which event was appended last, and where. */
+export interface CommandAnswer {
+  id: string;
+  sequence: number;
+  position: number;
+}
+
+export type AgentStatus = "active" | "paused" | "retired";
+
+export interface Limits {
+  max_attempts?: number;
+  timeout_ms?: number;
+  backoff_initial_ms?: number;
+  backoff_max_ms?: number;
+  max_concurrency?: number;
+  budget_tokens?: number | null;
+}
+
+export interface Agent {
+  id: string;
+  name: string;
+  description: string | null;
+  kind: string;
+  config: unknown;
+  limits: Limits | null;
+  status: AgentStatus;
+  created_at: string;
+  sequence: number;
+  position: number;
+}
+
+export interface AgentDraft {
+  name: string;
+  description?: string;
+  kind: string;
+  config: unknown;
+  limits?: Limits;
+}
+
+export type AgentChange = Partial<Omit<AgentDraft, "kind">>;
+
+export interface AgentKind {
+  kind: string;
+  title?: string;
+  description?: string;
+  config_schema: unknown;
+  input_schema: unknown;
+  output_schema: unknown;
+}
+
+export const TASK_STATUSES = [
+  "queued",
+  "running",
+  "waiting_approval",
+  "retrying",
+  "completed",
+  "failed",
+  "cancelled",
+  "dead",
+] as const;
+export type TaskStatus = (typeof TASK_STATUSES)[number];
+
+export interface Step {
+  step: number | string;
+  kind: string;
+  name: string;
+  status?: string;
+  started_at: string | null;
+  finished_at: string | null;
+}
+
+export interface Task {
+  id: string;
+  agent_id: string;
+  requested_by: string;
+  conversation_id: string | null;
+  status: TaskStatus;
+  waiting_reason: string | null;
+  priority: number;
+  attempt: number;
+  input: unknown;
+  output: unknown;
+  error: { code: string; message: string } | null;
+  steps: Step[];
+  usage: Record<string, unknown> | null;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  erased?: boolean;
+  sequence: number;
+  position: number;
+}
+
+export type Severity = "info" | "success" | "warning" | "critical";
+
+export interface Notification {
+  id: string;
+  severity: Severity;
+  title: string | null;
+  body: string | null;
+  link: { kind: string; id: string } | null;
+  created_at: string;
+  read_at: string | null;
+  erased?: boolean;
+}
+
+/** One CloudEvents 1.0 event; position and sequence are strings of digits there. */
+export interface LogEvent {
+  id: string;
+  type: string;
+  subject: string;
+  time: string;
+  position: string;
+  sequence: string;
+  actor?: string;
+  data: { facts?: Record<string, unknown>; personal?: Record<string, unknown> | null; erased?: boolean };
+}
+
+export interface ForecastPoint {
+  value: number;
+  lower: number;
+  upper: number;
+}
+
+export interface Outlier {
+  index: number;
+  value: number;
+  expected: number;
+  score: number;
+}
+
+export interface InsightOutput {
+  forecast: ForecastPoint[];
+  outliers: Outlier[];
+  model: string;
+  summary: string;
+}
+
+export interface RulesOutput {
+  matched: string[];
+  outputs: unknown[];
+}
