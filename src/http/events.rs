@@ -55,11 +55,13 @@ pub async fn pull(
     let limit = query.limit()?;
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     wait_for_log(&request, &api).await?;
-    let head = *api.tail.head().borrow();
-    if query.after > head {
-        let beyond = FieldError::new("/after", format!("the log ends at position {head}"));
+    // What a command was just answered is not beyond the end, even before the tail has opened it.
+    let end = *api.log.head().borrow();
+    if query.after > end {
+        let beyond = FieldError::new("/after", format!("the log ends at position {end}"));
         return Err(refused(vec![beyond]));
     }
+    let head = *api.tail.head().borrow();
     let sight = Sight::of(&caller);
     let (mut events, mut scanned): (Vec<Value>, Position) = (Vec::new(), query.after);
     'pages: while scanned < head && scanned - query.after < SCAN_POSITIONS_MAX {
