@@ -5,7 +5,9 @@
 mod support;
 
 mod agents;
+mod idempotency;
 mod permissions;
 mod sessions;
 mod setup;
+mod tasks;
 mod users;
