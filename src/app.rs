@@ -180,7 +180,6 @@ impl App {
             subjects: stores.subjects,
             throttle: SignInThrottle::default(),
             setup: SetupTokens::default(),
-            health: health.clone(),
             dispatcher,
             views,
             tail,

@@ -55,11 +55,13 @@ pub async fn pull(
     let limit = query.limit()?;
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     wait_for_log(&request, &api).await?;
-    let head = *api.tail.head().borrow();
-    if query.after > head {
-        let beyond = FieldError::new("/after", format!("the log ends at position {head}"));
+    // What a command was just answered is not beyond the end, even before the tail has opened it.
+    let end = *api.log.head().borrow();
+    if query.after > end {
+        let beyond = FieldError::new("/after", format!("the log ends at position {end}"));
         return Err(refused(vec![beyond]));
     }
+    let head = *api.tail.head().borrow();
     let sight = Sight::of(&caller);
     let (mut events, mut scanned): (Vec<Value>, Position) = (Vec::new(), query.after);
     'pages: while scanned < head && scanned - query.after < SCAN_POSITIONS_MAX {
@@ -103,33 +105,52 @@ async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
     }
 }
 
-async fn history(api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
+async fn history(request: &HttpRequest, api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
+    wait_for_log(request, api).await?;
+    let head = *api.log.head().borrow();
     let rows = api.log.read_stream(stream, 0, HISTORY_EVENTS_MAX).await?;
     let envelopes = api.codec.open(rows).await?;
-    let Some(last) = envelopes.last() else { return Err(Problem::not_found()) };
+    if envelopes.is_empty() {
+        return Err(Problem::not_found());
+    }
     let sight = Sight::of(caller);
     let events: Vec<_> = envelopes.iter().map(|envelope| sight.render(envelope, &api.source)).collect();
     Ok(HttpResponse::Ok()
-        .insert_header((MARVIN_POSITION, last.position.to_string()))
+        .insert_header((MARVIN_POSITION, head.to_string()))
         .content_type(BATCH_JSON)
         .body(marvin_domain::event::to_json(&events)))
 }
 
 /// `GET /api/v1/agents/{id}/history`
-pub async fn of_agent(api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
-    history(&api, &caller, StreamId { kind: AggregateKind::Agent, id: id.0 }).await
+pub async fn of_agent(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
+    history(&request, &api, &caller, StreamId { kind: AggregateKind::Agent, id: id.0 }).await
 }
 
 /// `GET /api/v1/tasks/{id}/history`
-pub async fn of_task(api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn of_task(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     api.check_task(id.0, &caller, Permission::TasksReadAll).await?;
-    history(&api, &caller, super::tasks::task_stream(id.0)).await
+    history(&request, &api, &caller, super::tasks::task_stream(id.0)).await
 }
 
 /// `GET /api/v1/users/{id}/history`
-pub async fn of_user(api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn of_user(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+) -> Result<HttpResponse, Problem> {
     if !caller.reaches(id.0, Permission::UsersRead) {
         return Err(Problem::not_found());
     }
-    history(&api, &caller, crate::accounts::user_stream(id.0)).await
+    history(&request, &api, &caller, crate::accounts::user_stream(id.0)).await
 }

@@ -175,8 +175,9 @@ fn time(millis: i64) -> String {
 }
 
 /// `GET /api/v1/session`: who am I.
-pub async fn who_am_i(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(session_body(&api, &caller).await?))
+pub async fn who_am_i(request: HttpRequest, api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let position = api.reach::<Users>(&request).await?;
+    Ok(super::api::list(position, &session_body(&api, &caller).await?))
 }
 
 /// `DELETE /api/v1/session`: signs out.

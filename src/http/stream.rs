@@ -14,9 +14,13 @@ use super::{
     problem::Problem,
     query::{Query, refused},
 };
-use crate::{error::FieldError, health::Phase, log::subscription::Subscription};
+use crate::{
+    error::FieldError,
+    health::{Health, Phase},
+    log::subscription::Subscription,
+};
 
-/// Rights are looked at again this often, so that a feed ends within a second of their end.
+/// Rights, and whether the server goes on, are looked at again this often: a feed ends within a second of their end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A comment keeps proxies from closing a quiet feed.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -32,6 +36,7 @@ pub struct Follow {
 
 struct Feed {
     api: web::Data<Api>,
+    health: web::Data<Health>,
     caller: Caller,
     subscription: Subscription,
     selection: Selection,
@@ -44,6 +49,7 @@ struct Feed {
 pub async fn follow(
     request: HttpRequest,
     api: web::Data<Api>,
+    health: web::Data<Health>,
     caller: Caller,
     query: Query<Follow>,
 ) -> Result<HttpResponse, Problem> {
@@ -56,7 +62,7 @@ pub async fn follow(
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let subscription = Subscription::new(api.tail.clone(), after);
-    let feed = Feed { api, caller, subscription, selection, check, last_sent: Instant::now(), begun: false };
+    let feed = Feed { api, health, caller, subscription, selection, check, last_sent: Instant::now(), begun: false };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -84,8 +90,8 @@ impl Feed {
             tokio::select! {
                 biased;
                 _ = self.check.tick() => {
-                    // The reader will find another node, or this one when it is back, and resume.
-                    if self.api.health.phase() == Phase::Draining {
+                    // A feed has no end of its own: a stopping server would wait for it in vain.
+                    if self.health.phase() == Phase::Draining {
                         return None;
                     }
                     self.caller = self.api.identify(self.caller.token.clone()).await.ok()??;

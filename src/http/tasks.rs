@@ -38,7 +38,7 @@ const PRIORITY_MAX: u8 = 9;
 pub struct SubmitTask {
     input: Value,
     conversation_id: Option<Uuid>,
-    #[garde(inner(range(max = PRIORITY_MAX)))]
+    #[garde(range(max = PRIORITY_MAX))]
     priority: Option<u8>,
     deadline: Option<DateTime<Utc>>,
 }

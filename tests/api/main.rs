@@ -5,7 +5,12 @@
 mod support;
 
 mod agents;
+mod events;
+mod feed;
+mod idempotency;
 mod permissions;
+mod reading;
 mod sessions;
 mod setup;
+mod tasks;
 mod users;
