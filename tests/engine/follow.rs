@@ -78,10 +78,7 @@ impl Follower for Stubborn {
     }
 }
 
-fn stubborn(
-    refusals: u32,
-    stop_at: Option<Position>,
-) -> (Stubborn, Given, watch::Receiver<Position>) {
+fn stubborn(refusals: u32, stop_at: Option<Position>) -> (Stubborn, Given, watch::Receiver<Position>) {
     let (given, (taken, reached)) = (Given::default(), watch::channel(0));
     (Stubborn { refusals, given: given.clone(), taken, stop_at }, given, reached)
 }
