@@ -219,11 +219,15 @@ impl App {
         Ok(None)
     }
 
-    /// Lets what runs end, at most `patience`, and stops the loops.
-    pub async fn stop(self, patience: Duration) {
+    /// Takes no new task and lets those that run end, at most `patience`.
+    pub async fn drain(&self, patience: Duration) {
         if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
             warn!("tasks were still running; they go on after the restart");
         }
+    }
+
+    /// Stops every loop. What they had not finished is found at the next start.
+    pub fn stop(self) {
         for running in &self.loops {
             running.abort();
         }

@@ -43,9 +43,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     let server = HttpServer::new(move || {
         Server::new()
-            .wrap(from_fn(metrics::measure))
-            .wrap(from_fn(secure))
+            // The last one is the outermost: what is refused anywhere is described, secured and measured.
             .wrap(from_fn(describe))
+            .wrap(from_fn(secure))
+            .wrap(from_fn(metrics::measure))
             .configure(|config| http::configure(config, &api, &health))
     })
     .workers(workers)
@@ -65,7 +66,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     stop_asked.await;
     info!("stopping: what runs is finished");
     app.health.drain();
-    tokio::join!(handle.stop(true), app.stop(Duration::from_secs(STOP_PATIENCE_S)));
+    // Views and agents go on while requests end: some wait for them.
+    tokio::join!(handle.stop(true), app.drain(Duration::from_secs(STOP_PATIENCE_S)));
+    app.stop();
     serving.await??;
     Ok(())
 }
