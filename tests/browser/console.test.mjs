@@ -144,6 +144,7 @@ describe("the console", () => {
     await rule.getByLabel("Name").fill("large order");
     await rule.getByLabel("When").fill("input.amount >");
     await rule.getByLabel("Title").fill("A large order of {{ input.amount }}");
+    await rule.getByLabel("Text").fill("Look at it before it is packed.");
     await rule.getByRole("button", { name: "Answer a value" }).click();
     await rule.getByLabel("Value").fill('{"size": "large", "amount": "{{ input.amount }}"}');
     await page.getByRole("button", { name: "Create the agent" }).click();
