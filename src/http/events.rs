@@ -12,7 +12,7 @@ use super::{
     conditional::{MARVIN_POSITION, min_position},
     path::PathId,
     problem::{Problem, RETRY_AFTER_S},
-    query::{Query, refused},
+    query::{NoParameters, Query, refused},
 };
 use crate::{error::FieldError, log::subscription::BATCH_EVENTS_MAX, security::permissions::Permission};
 
@@ -127,6 +127,7 @@ pub async fn of_agent(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     history(&request, &api, &caller, StreamId { kind: AggregateKind::Agent, id: id.0 }).await
 }
@@ -137,6 +138,7 @@ pub async fn of_task(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     api.check_task(id.0, &caller, Permission::TasksReadAll).await?;
     history(&request, &api, &caller, super::tasks::task_stream(id.0)).await
@@ -148,6 +150,7 @@ pub async fn of_user(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     if !caller.reaches(id.0, Permission::UsersRead) {
         return Err(Problem::not_found());

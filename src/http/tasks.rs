@@ -20,7 +20,7 @@ use super::{
     paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
-    query::Query,
+    query::{NoParameters, Query},
 };
 use crate::{
     error::FieldError,
@@ -225,6 +225,7 @@ pub async fn show(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     let position = api.reach::<Tasks>(&request).await?;
     let task = api.views.get::<Tasks>(id.0).await?;

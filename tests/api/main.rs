@@ -5,10 +5,13 @@
 mod support;
 
 mod agents;
+mod bad_input;
 mod events;
 mod feed;
 mod idempotency;
+mod operations;
 mod permissions;
+mod planted;
 mod reading;
 mod sessions;
 mod setup;
