@@ -64,6 +64,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     info!("stopping: what runs is finished");
     app.health.drain();
     tokio::join!(handle.stop(true), app.stop(Duration::from_secs(STOP_PATIENCE_S)));
+    app.close().await;
     serving.await??;
     Ok(())
 }
