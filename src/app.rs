@@ -2,7 +2,7 @@
 use actix_web::web;
 use chrono::Utc;
 use marvin_domain::{
-    Actor, Name,
+    Actor, Name, Position,
     instance::{self, Instance},
     process,
     user::Role,
@@ -42,7 +42,7 @@ use crate::{
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
-    sqlite::{OpenError, StoreError},
+    sqlite::{OpenError, StoreError, gather},
     views::{ViewError, ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
 
@@ -62,6 +62,11 @@ pub enum StartError {
     Subjects(#[from] SubjectsError),
     #[error("{missing} is missing beside {present}: put it back from a backup; nothing was changed")]
     Missing { missing: String, present: String },
+    #[error(
+        "views.db reaches position {reached} and log.db ends at {head}: the log was set back; put the right one back, or \
+         delete views.db to go on with this one"
+    )]
+    SetBack { reached: Position, head: Position },
     #[error("the store cannot be prepared")]
     Store(#[from] StoreError),
     #[error("the views cannot be prepared")]
@@ -99,13 +104,18 @@ impl Stores {
             return Err(missing(&log_path, &subjects_path));
         }
         let log = SqliteLog::inspect(&log_path)?;
-        let is_new = SqliteLog::last_position(&log)? == 0;
+        let head = SqliteLog::last_position(&log)?;
+        let is_new = head == 0;
         if !is_new && !subjects_hold {
             return Err(missing(&subjects_path, &log_path));
         }
         let key = MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?;
         let subjects = SqliteSubjects::inspect(&subjects_path, Arc::new(key), is_new).await?;
         let views = SqliteViews::inspect(&data_dir.views())?;
+        let reached = SqliteViews::furthest(&views)?;
+        if reached > head {
+            return Err(StartError::SetBack { reached, head });
+        }
 
         let subjects = Arc::new(subjects.prepare().await?) as Arc<dyn SubjectStore>;
         let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
@@ -126,7 +136,7 @@ pub struct App {
     pub health: Health,
     worker: Arc<Worker>,
     loops: Vec<JoinHandle<()>>,
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl App {
@@ -189,7 +199,7 @@ impl App {
             passwords,
         });
         loops.push(tokio::spawn(keep_house(api.clone(), worker.clone())));
-        Ok(Self { api, health, worker, loops, _data_dir: stores.data_dir })
+        Ok(Self { api, health, worker, loops, data_dir: stores.data_dir })
     }
 
     /// With no user yet: creates the administrator that the settings name, else answers a one-time setup link.
@@ -226,10 +236,18 @@ impl App {
         }
     }
 
-    /// Stops every loop. What they had not finished is found at the next start.
-    pub fn stop(self) {
+    /// Stops every loop and leaves each database whole in its one file. What the loops had not finished is found at the next
+    /// start. Call it last, when no request runs any more.
+    pub async fn close(self) {
         for running in &self.loops {
             running.abort();
+        }
+        for path in [self.data_dir.log(), self.data_dir.subjects(), self.data_dir.views()] {
+            let name = path.display().to_string();
+            let gathered = tokio::task::spawn_blocking(move || gather(&path)).await;
+            if let Err(error) = gathered.unwrap_or(Err(StoreError::Closed)) {
+                warn!(file = name, error = %error, "the newest changes stay in the write-ahead log beside the file");
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     app.health.drain();
     // Views and agents go on while requests end: some wait for them.
     tokio::join!(handle.stop(true), app.drain(Duration::from_secs(STOP_PATIENCE_S)));
-    app.stop();
+    app.close().await;
     serving.await??;
     Ok(())
 }

@@ -38,6 +38,18 @@ impl SqliteViews {
         Inspected::open(path, Durability::Crash, migrations::migrations::runner())
     }
 
+    /// How far the furthest view is in a file that was only looked at.
+    ///
+    /// # Errors
+    /// See [`Inspected::look`].
+    pub fn furthest(inspected: &Inspected) -> Result<Position, OpenError> {
+        if !inspected.has_table("checkpoints")? {
+            return Ok(0);
+        }
+        let ask = "SELECT coalesce(max(position), 0) FROM checkpoints";
+        Ok(inspected.look(|connection| connection.query_row(ask, [], |row| row.get::<_, i64>(0)))?.cast_unsigned())
+    }
+
     /// # Errors
     /// See [`Inspected::prepare`].
     pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {

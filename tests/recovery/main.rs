@@ -5,7 +5,13 @@
 mod support;
 
 mod doctor;
+mod erasing;
+mod files;
+mod full_disk;
 mod journal;
 mod kills;
 mod load;
 mod random;
+mod refusals;
+mod registration;
+mod signals;
