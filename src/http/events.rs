@@ -55,12 +55,7 @@ pub async fn pull(
     let limit = query.limit()?;
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     wait_for_log(&request, &api).await?;
-    // What a command was just answered is not beyond the end, even before the tail has opened it.
-    let end = *api.log.head().borrow();
-    if query.after > end {
-        let beyond = FieldError::new("/after", format!("the log ends at position {end}"));
-        return Err(refused(vec![beyond]));
-    }
+    api.check_after(query.after).await?;
     let head = *api.tail.head().borrow();
     let sight = Sight::of(&caller);
     let (mut events, mut scanned): (Vec<Value>, Position) = (Vec::new(), query.after);
@@ -96,6 +91,24 @@ fn next(request: &HttpRequest, after: Position) -> String {
     format!("{}?{}", request.path(), query.join("&"))
 }
 
+impl Api {
+    /// A position that the log has reached, as far as this process has heard.
+    fn log_end(&self) -> Position {
+        (*self.log.head().borrow()).max(*self.tail.head().borrow())
+    }
+
+    /// # Errors
+    /// 400 when the log has not reached `after`.
+    pub(super) async fn check_after(&self, after: Position) -> Result<(), Problem> {
+        let end = self.log_end();
+        // An event can be read a moment before its append is heard of, so the log itself has the last word.
+        if after <= end || !self.log.read(after - 1, 1).await?.is_empty() {
+            return Ok(());
+        }
+        Err(refused(vec![FieldError::new("/after", format!("the log ends at position {end}"))]))
+    }
+}
+
 async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
     let Some(position) = min_position(request.headers())? else { return Ok(()) };
     let mut head = api.tail.head();
@@ -107,7 +120,7 @@ async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
 
 async fn history(request: &HttpRequest, api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
     wait_for_log(request, api).await?;
-    let head = *api.log.head().borrow();
+    let head = api.log_end();
     let rows = api.log.read_stream(stream, 0, HISTORY_EVENTS_MAX).await?;
     let envelopes = api.codec.open(rows).await?;
     if envelopes.is_empty() {

@@ -12,10 +12,9 @@ use super::{
     caller::Caller,
     cloudevents::{Selection, Sight, event_type},
     problem::Problem,
-    query::{Query, refused},
+    query::Query,
 };
 use crate::{
-    error::FieldError,
     health::{Health, Phase},
     log::subscription::Subscription,
 };
@@ -55,10 +54,7 @@ pub async fn follow(
 ) -> Result<HttpResponse, Problem> {
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     let after = last_event_id(&request)?.or(query.after).unwrap_or(0);
-    let head = *api.log.head().borrow();
-    if after > head {
-        return Err(refused(vec![FieldError::new("/after", format!("the log ends at position {head}"))]));
-    }
+    api.check_after(after).await?;
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let subscription = Subscription::new(api.tail.clone(), after);

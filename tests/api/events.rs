@@ -20,11 +20,11 @@ fn next(answer: &Answer) -> Option<String> {
     Some(path.trim_start_matches('<').to_owned())
 }
 
-/// All pages from `path` on, following the links.
+/// All pages from `path` on, following the links to where the log ends now.
 async fn walk(client: &Client, path: &str) -> Vec<Value> {
-    let (mut walked, mut path) = (Vec::new(), path.to_owned());
+    let (mut walked, mut path, head) = (Vec::new(), path.to_owned(), client.head().await);
     loop {
-        let page = client.get(&path).await.expect(200);
+        let page = client.get_at(&path, head).await.expect(200);
         assert_eq!(page.header("content-type"), TYPE);
         walked.extend(events(&page));
         let Some(next) = next(&page) else { return walked };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Client, Feed, Server};
 
 /// Rights are looked at twice a second; the rest is leave for a busy machine.
-const END_MAX: Duration = Duration::from_secs(2);
+const END_MAX: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn the_feed_from_the_beginning_says_what_a_pull_says_and_goes_on_live() {
@@ -153,5 +153,5 @@ async fn a_server_that_stops_ends_its_feeds_and_itself() {
     let stopping = tokio::task::spawn_blocking(move || server.stop());
     while feed.next().await.is_some() {}
     stopping.await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
