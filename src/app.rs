@@ -2,7 +2,7 @@
 use actix_web::web;
 use chrono::Utc;
 use marvin_domain::{
-    Actor, Name,
+    Actor, Name, Position,
     instance::{self, Instance},
     process,
     user::Role,
@@ -38,11 +38,11 @@ use crate::{
         passwords::{Passwords, check_policy},
         sealer::Sealer,
         sessions::Sessions,
-        subjects::{SqliteSubjects, SubjectStore, SubjectsError},
+        subjects::{SqliteSubjects, SubjectStore, SubjectsError, sqlite::holds_data},
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
-    sqlite::{OpenError, StoreError},
+    sqlite::{OpenError, StoreError, gather},
     views::{ViewError, ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
 
@@ -62,11 +62,16 @@ pub enum StartError {
     Subjects(#[from] SubjectsError),
     #[error("{missing} is missing beside {present}: put it back from a backup; nothing was changed")]
     Missing { missing: String, present: String },
-    #[error("the store cannot be prepared: {0}")]
+    #[error(
+        "views.db reaches position {reached} and log.db ends at {head}: the log was set back; put the right one back, or \
+         delete views.db to go on with this one"
+    )]
+    SetBack { reached: Position, head: Position },
+    #[error("the store cannot be prepared")]
     Store(#[from] StoreError),
-    #[error("the views cannot be prepared: {0}")]
+    #[error("the views cannot be prepared")]
     Views(#[from] ViewError),
-    #[error("the log cannot be read: {0}")]
+    #[error("the log cannot be read")]
     Log(#[from] DispatchError),
     #[error("the first administrator cannot be created: {0}")]
     Administrator(String),
@@ -76,50 +81,53 @@ pub enum StartError {
 pub struct Stores {
     pub log: Arc<SqliteLog>,
     pub subjects: Arc<dyn SubjectStore>,
+    pub views: SqliteViews,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
     pub data_dir: DataDir,
 }
 
 impl Stores {
-    /// Opens the data directory of embedded mode, or makes it. What does not fit together stops here, before anything is
-    /// written.
+    /// Opens the data directory of embedded mode, or makes it. Every file is looked at before any is written, so what does not
+    /// fit together stays as it is.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn open(settings: &Settings) -> Result<Self, StartError> {
         let data_dir = DataDir::take(&settings.data_dir)?;
         let (log_path, subjects_path) = (data_dir.log(), data_dir.subjects());
-        let (log, subjects) = match (log_path.exists(), subjects_path.exists()) {
-            (false, true) => return Err(missing(&log_path, &subjects_path)),
-            // The key is checked before the log is touched.
-            (true, true) => {
-                let subjects = open_subjects(settings, &subjects_path, false).await?;
-                (SqliteLog::open(&log_path)?, subjects)
-            }
-            (_, false) => {
-                let log = SqliteLog::open(&log_path)?;
-                if *log.head().borrow() > 0 {
-                    return Err(missing(&subjects_path, &log_path));
-                }
-                (log, open_subjects(settings, &subjects_path, true).await?)
-            }
-        };
-        let (log, subjects) = (Arc::new(log), Arc::new(subjects) as Arc<dyn SubjectStore>);
+        // A file of no bytes was lost as surely as one that is not there.
+        let holds =
+            |path: &Path| holds_data(path).map_err(|source| DataDirError::Unusable { path: path.to_owned(), source });
+        let subjects_hold = holds(&subjects_path)?;
+        if subjects_hold && !holds(&log_path)? {
+            return Err(missing(&log_path, &subjects_path));
+        }
+        let log = SqliteLog::inspect(&log_path)?;
+        let head = SqliteLog::last_position(&log)?;
+        let is_new = head == 0;
+        if !is_new && !subjects_hold {
+            return Err(missing(&subjects_path, &log_path));
+        }
+        let key = MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?;
+        let subjects = SqliteSubjects::inspect(&subjects_path, Arc::new(key), is_new).await?;
+        let views = SqliteViews::inspect(&data_dir.views())?;
+        let reached = SqliteViews::furthest(&views)?;
+        if reached > head {
+            return Err(StartError::SetBack { reached, head });
+        }
+
+        let subjects = Arc::new(subjects.prepare().await?) as Arc<dyn SubjectStore>;
+        let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
-        Ok(Self { log, subjects, sealer, codec, data_dir })
+        Ok(Self { log, subjects, views, sealer, codec, data_dir })
     }
 }
 
 fn missing(missing: &Path, present: &Path) -> StartError {
     StartError::Missing { missing: missing.display().to_string(), present: present.display().to_string() }
-}
-
-async fn open_subjects(settings: &Settings, path: &Path, is_new: bool) -> Result<SqliteSubjects, StartError> {
-    let key = MasterKey::load_or_create(&settings.key_file, is_new)?;
-    Ok(SqliteSubjects::open(path, Arc::new(key)).await?)
 }
 
 /// Everything that runs in this process, until it is dropped or stopped.
@@ -128,7 +136,7 @@ pub struct App {
     pub health: Health,
     worker: Arc<Worker>,
     loops: Vec<JoinHandle<()>>,
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl App {
@@ -138,7 +146,7 @@ impl App {
     /// See [`StartError`]; nothing runs then.
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
         let stores = Stores::open(settings).await?;
-        let views_store: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&stores.data_dir.views())?);
+        let views_store: Arc<dyn ViewStore> = Arc::new(stores.views.clone());
         let (log, codec): (Arc<dyn EventLog>, _) = (stores.log.clone(), stores.codec.clone());
         let health = Health::default();
         let tail = Tail::new(log.clone(), codec.clone());
@@ -182,7 +190,6 @@ impl App {
             subjects: stores.subjects,
             throttle: SignInThrottle::default(),
             setup: SetupTokens::default(),
-            health: health.clone(),
             dispatcher,
             views,
             tail,
@@ -192,7 +199,7 @@ impl App {
             passwords,
         });
         loops.push(tokio::spawn(keep_house(api.clone(), worker.clone())));
-        Ok(Self { api, health, worker, loops, _data_dir: stores.data_dir })
+        Ok(Self { api, health, worker, loops, data_dir: stores.data_dir })
     }
 
     /// With no user yet: creates the administrator that the settings name, else answers a one-time setup link.
@@ -222,13 +229,25 @@ impl App {
         Ok(None)
     }
 
-    /// Lets what runs end, at most `patience`, and stops the loops.
-    pub async fn stop(self, patience: Duration) {
+    /// Takes no new task and lets those that run end, at most `patience`.
+    pub async fn drain(&self, patience: Duration) {
         if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
             warn!("tasks were still running; they go on after the restart");
         }
+    }
+
+    /// Stops every loop and leaves each database whole in its one file. What the loops had not finished is found at the next
+    /// start. Call it last, when no request runs any more.
+    pub async fn close(self) {
         for running in &self.loops {
             running.abort();
+        }
+        for path in [self.data_dir.log(), self.data_dir.subjects(), self.data_dir.views()] {
+            let name = path.display().to_string();
+            let gathered = tokio::task::spawn_blocking(move || gather(&path)).await;
+            if let Err(error) = gathered.unwrap_or(Err(StoreError::Closed)) {
+                warn!(file = name, error = %error, "the newest changes stay in the write-ahead log beside the file");
+            }
         }
     }
 }

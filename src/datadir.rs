@@ -17,7 +17,7 @@ pub struct DataDir {
 pub enum DataDirError {
     #[error("the data directory {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    #[error("the data directory {path} cannot be used: {source}", path = .path.display())]
+    #[error("the data directory {path} cannot be used", path = .path.display())]
     Unusable {
         path: PathBuf,
         #[source]

@@ -29,14 +29,14 @@ pub fn run(settings: &Settings, views: bool) -> anyhow::Result<ExitCode> {
         if !views {
             return Ok(ExitCode::SUCCESS);
         }
-        let live = SqliteViews::open(&stores.data_dir.views())?;
-        let differences = compare(&stores, &live).await?;
+        let differences = compare(&stores).await?;
         Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
 /// Compares every document of every view with one folded from the log alone; answers how many differ.
-async fn compare(stores: &Stores, live: &SqliteViews) -> anyhow::Result<usize> {
+async fn compare(stores: &Stores) -> anyhow::Result<usize> {
+    let live = &stores.views;
     let directory = tempfile::tempdir()?;
     let fresh: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&directory.path().join("views.db"))?);
     let tail = Tail::new(stores.log.clone(), stores.codec.clone());

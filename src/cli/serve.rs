@@ -26,14 +26,16 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
-    // The socket is taken first: an address in use stops the start before any store is opened.
+    // The sockets are taken first: an address in use stops the start before any store is opened.
     let listener = listen(settings)?;
     let bound = listener.local_addr()?;
     let recorder = metrics::install()?;
+    let measured = settings.metrics_listen.map(|address| {
+        metrics::listener(address, recorder).with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))
+    });
+    let measured = measured.transpose()?;
     let app = App::start(settings, bound).await?;
-    if let Some(address) = settings.metrics_listen {
-        let (address, server) = metrics::listener(address, recorder)
-            .with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))?;
+    if let Some((address, server)) = measured {
         tokio::spawn(server);
         info!(%address, "metrics are served");
     }
@@ -41,9 +43,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     let server = HttpServer::new(move || {
         Server::new()
-            .wrap(from_fn(metrics::measure))
-            .wrap(from_fn(secure))
+            // The last one is the outermost: what is refused anywhere is described, secured and measured.
             .wrap(from_fn(describe))
+            .wrap(from_fn(secure))
+            .wrap(from_fn(metrics::measure))
             .configure(|config| http::configure(config, &api, &health))
     })
     .workers(workers)
@@ -63,7 +66,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     stop_asked.await;
     info!("stopping: what runs is finished");
     app.health.drain();
-    tokio::join!(handle.stop(true), app.stop(Duration::from_secs(STOP_PATIENCE_S)));
+    // Views and agents go on while requests end: some wait for them.
+    tokio::join!(handle.stop(true), app.drain(Duration::from_secs(STOP_PATIENCE_S)));
+    app.close().await;
     serving.await??;
     Ok(())
 }

@@ -21,7 +21,7 @@ use super::{
     paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
-    query::Query,
+    query::{NoParameters, Query},
 };
 use crate::{
     agent::Trial,
@@ -258,14 +258,19 @@ pub async fn list(
 }
 
 /// `GET /api/v1/agents/{id}`
-pub async fn show(request: HttpRequest, api: web::Data<Api>, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    id: PathId,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
     let position = api.reach::<Agents>(&request).await?;
     let agent = api.views.get::<Agents>(id.0).await?.ok_or_else(Problem::not_found)?;
     Ok(resource(position, agent.sequence, &AgentBody::of(&agent)))
 }
 
 /// `GET /api/v1/agent-kinds`
-pub async fn kinds(api: web::Data<Api>) -> HttpResponse {
+pub async fn kinds(api: web::Data<Api>, _: Query<NoParameters>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "items": api.kinds.describe(), "next_cursor": null }))
 }
 

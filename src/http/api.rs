@@ -16,7 +16,6 @@ use crate::{
     accounts::Accounts,
     agent::Kinds,
     dispatch::{CommandMeta, DispatchError, Dispatcher},
-    health::Health,
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     security::{
         passwords::Passwords,
@@ -46,7 +45,6 @@ pub struct Api {
     pub sessions: Sessions,
     pub throttle: SignInThrottle,
     pub setup: SetupTokens,
-    pub health: Health,
 }
 
 impl Api {
@@ -138,7 +136,7 @@ pub(super) fn resource(position: u64, sequence: u64, body: &impl Serialize) -> H
         .json(body)
 }
 
-/// A list as of `position`.
+/// A list, or what is no resource of its own, as of `position`.
 pub(super) fn list(position: u64, body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((MARVIN_POSITION, position.to_string())).json(body)
 }

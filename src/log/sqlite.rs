@@ -11,7 +11,7 @@ use super::{
     APPEND_EVENTS_MAX, Append, AppendError, EventLog, PAGE_EVENTS_MAX, PAYLOAD_BYTES_MAX, ReadError, Receipt,
     StoredEvent, StreamAppend,
 };
-use crate::sqlite::{Database, Durability, OpenError, StoreError, migrate};
+use crate::sqlite::{Database, Durability, Inspected, OpenError, StoreError};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite/log");
@@ -32,11 +32,30 @@ impl SqliteLog {
     /// # Errors
     /// See [`OpenError`]; the file is then left as it is.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let connection = migrate(path, Durability::PowerCut, migrations::migrations::runner())?;
-        let last = last_event(&connection).map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
-        let database =
-            Database::start(path, connection).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        Ok(Self { database, head: watch::channel(last.0).0 })
+        Self::prepare(Self::inspect(path)?)
+    }
+
+    /// Opens `log.db` without writing to it.
+    ///
+    /// # Errors
+    /// See [`Inspected::open`].
+    pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
+        Inspected::open(path, Durability::PowerCut, migrations::migrations::runner())
+    }
+
+    /// The position of the last event in a file that was only looked at.
+    ///
+    /// # Errors
+    /// See [`Inspected::look`].
+    pub fn last_position(inspected: &Inspected) -> Result<Position, OpenError> {
+        if inspected.has_table("events")? { Ok(inspected.look(last_event)?.0) } else { Ok(0) }
+    }
+
+    /// # Errors
+    /// See [`Inspected::prepare`].
+    pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {
+        let last = Self::last_position(&inspected)?;
+        Ok(Self { database: inspected.prepare()?, head: watch::channel(last).0 })
     }
 
     /// The file, for the rows that live beside the events: checkpoints and leases.
@@ -239,9 +258,9 @@ fn unreadable(column: usize, reason: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, reason.into())
 }
 
-/// SQLite counts in i64; a log of 2^63 events is out of reach.
+/// SQLite counts in i64; a log of 2^63 events is out of reach, and so is every number beyond.
 fn as_i64(number: u64) -> i64 {
-    number.cast_signed()
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn as_u64(number: i64) -> u64 {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 mod open;
 mod writer;
-pub use open::{Durability, OpenError, migrate};
+pub use open::{Durability, Inspected, OpenError, gather, one_line};
 use writer::Writer;
 
 /// Connections that read at once: more than the cores of a small machine gain nothing.

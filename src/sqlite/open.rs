@@ -1,7 +1,9 @@
 //! Opening a database file: its settings and why, its check, its migrations. A file that does not fit is left as it is.
 use refinery::Runner;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, config::DbConfig};
 use std::path::{Path, PathBuf};
+
+use super::{Database, StoreError};
 
 /// How long a statement waits for another connection's lock. Only a checkpoint or a backup ever holds one here.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
@@ -17,14 +19,24 @@ pub enum Durability {
     Crash,
 }
 
+impl Durability {
+    /// What helps when the file is damaged.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::PowerCut => "restore it from a backup",
+            Self::Crash => "delete it, the next start builds it anew",
+        }
+    }
+}
+
 /// Why a database cannot be opened. Each is one sentence for the person who started the program; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("{path} is damaged ({reason}): restore it from a backup; nothing was changed", path = .path.display())]
-    Damaged { path: PathBuf, reason: String },
+    #[error("{path} is damaged ({reason}): {remedy}; nothing was changed", path = .path.display())]
+    Damaged { path: PathBuf, reason: String, remedy: &'static str },
     #[error("{path} was written by a newer Marvin: start that version, or a newer one", path = .path.display())]
     Newer { path: PathBuf },
-    #[error("{path} cannot be opened: {source}", path = .path.display())]
+    #[error("{path} cannot be opened", path = .path.display())]
     Unusable {
         path: PathBuf,
         #[source]
@@ -32,7 +44,7 @@ pub enum OpenError {
     },
     #[error("{path} cannot be migrated: {reason}", path = .path.display())]
     Migration { path: PathBuf, reason: String },
-    #[error("{path} cannot be used: {source}", path = .path.display())]
+    #[error("{path} cannot be used", path = .path.display())]
     Io {
         path: PathBuf,
         #[source]
@@ -40,47 +52,122 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
-    fn of(path: &Path, error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        let path = path.to_owned();
-        match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged { path, reason: error.to_string() },
-            _ => Self::Unusable { path, source: error },
+/// A file that is whole and of a version this program knows. Nothing has been written to it.
+pub struct Inspected {
+    path: PathBuf,
+    durability: Durability,
+    migrations: Runner,
+    connection: Connection,
+}
+
+impl Inspected {
+    /// Opens `path` and reads the whole of it. A file that is not there is begun, empty.
+    ///
+    /// # Errors
+    /// `Damaged`, `Newer` or `Unusable`; the file then stands as it stood, and so does a write-ahead log that a killed process
+    /// left beside it.
+    pub fn open(path: &Path, durability: Durability, migrations: Runner) -> Result<Self, OpenError> {
+        let connection = Connection::open(path).map_err(|error| failure(path, durability, error))?;
+        let inspected = Self { path: path.to_owned(), durability, migrations, connection };
+        // Until every store is known to fit, closing this one must not move a left-over write-ahead log into it.
+        inspected.look(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true))?;
+        inspected.look(tune_reader)?;
+        inspected.check()?;
+        inspected.refuse_newer()?;
+        Ok(inspected)
+    }
+
+    /// Asks the file something.
+    ///
+    /// # Errors
+    /// `Damaged` or `Unusable`.
+    pub fn look<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, OpenError> {
+        ask(&self.connection).map_err(|error| failure(&self.path, self.durability, error))
+    }
+
+    /// Whether the file has a table of this name.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    pub fn has_table(&self, name: &str) -> Result<bool, OpenError> {
+        self.look(|connection| {
+            connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?.exists([name])
+        })
+    }
+
+    /// Brings the tables up to date and starts the writer thread. This is the first write to the file.
+    ///
+    /// # Errors
+    /// `Unusable`, `Migration` or `Io`.
+    pub fn prepare(mut self) -> Result<Database, OpenError> {
+        only_for_owner(&self.path)?;
+        self.look(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false))?;
+        self.look(|connection| tune_writer(connection, self.durability))?;
+        let Self { path, migrations, connection, .. } = &mut self;
+        migrations
+            .run(connection)
+            .map_err(|error| OpenError::Migration { path: path.clone(), reason: error.to_string() })?;
+        let Self { path, connection, .. } = self;
+        Database::start(&path, connection).map_err(|source| OpenError::Io { path, source })
+    }
+
+    /// `quick_check` reads every page; it does not compare indexes with tables, which would take far longer.
+    fn check(&self) -> Result<(), OpenError> {
+        let verdict: String =
+            self.look(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
+        if verdict == "ok" {
+            return Ok(());
         }
+        let (path, remedy) = (self.path.clone(), self.durability.remedy());
+        Err(OpenError::Damaged { path, reason: one_line(&verdict), remedy })
+    }
+
+    fn refuse_newer(&self) -> Result<(), OpenError> {
+        if !self.has_table("refinery_schema_history")? {
+            return Ok(());
+        }
+        let newest: Option<i64> = self.look(|connection| {
+            connection.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
+        })?;
+        let known = self.migrations.get_migrations().iter().map(|migration| migration.version()).max();
+        if newest > known { Err(OpenError::Newer { path: self.path.clone() }) } else { Ok(()) }
     }
 }
 
-/// Opens `path`, checks the whole file, and brings its tables up to date.
-///
-/// # Errors
-/// `Damaged`, `Newer`, `Unusable` or `Migration`; the file then stands as it stood.
-pub fn migrate(path: &Path, durability: Durability, migrations: Runner) -> Result<Connection, OpenError> {
-    let mut connection = Connection::open(path).map_err(|error| OpenError::of(path, error))?;
-    only_for_owner(path)?;
-    check(&connection, path)?;
-    tune_writer(&connection, durability).map_err(|error| OpenError::of(path, error))?;
-    refuse_newer(&connection, path, &migrations)?;
-    migrations
-        .run(&mut connection)
-        .map_err(|error| OpenError::Migration { path: path.to_owned(), reason: error.to_string() })?;
-    Ok(connection)
-}
-
-/// The file is sealed, but its clear part (ids, times, states) is nobody else's business. SQLite gives its side files the
-/// same mode.
+/// What is in the file is sealed; what is in clear (ids, times, states) is nobody else's business either. SQLite gives its
+/// side files the same mode.
 fn only_for_owner(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
-/// `quick_check` reads every page; it does not compare indexes with tables, which would take far longer.
-fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| OpenError::of(path, error))?;
-    if verdict == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_owned(), reason: verdict }) }
+/// Moves what stands in the write-ahead log into the file, so that the file alone is whole: for the end of a process, which
+/// closes no connection that a thread still holds. Safe to repeat.
+///
+/// # Errors
+/// When a reader or writer is in the way for longer than a statement waits, or the disk is full; nothing is lost then.
+pub fn gather(path: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(path)?;
+    tune_reader(&connection)?;
+    let is_blocked: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_blocked { Err(StoreError::Commit("the file is in use".into())) } else { Ok(()) }
+}
+
+fn failure(path: &Path, durability: Durability, error: rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            OpenError::Damaged { path, reason: error.to_string(), remedy: durability.remedy() }
+        }
+        _ => OpenError::Unusable { path, source: error },
+    }
+}
+
+/// A verdict of the database may stand on several lines; a person reads one sentence.
+pub fn one_line(verdict: &str) -> String {
+    verdict.lines().map(|line| line.trim_matches(['*', ' '])).collect::<Vec<_>>().join(": ")
 }
 
 fn tune_writer(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
@@ -102,15 +189,4 @@ pub(super) fn tune_reader(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(())
-}
-
-fn refuse_newer(connection: &Connection, path: &Path, migrations: &Runner) -> Result<(), OpenError> {
-    let newest: Option<i64> = connection
-        .query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
-        .optional()
-        .or_else(|_| Ok(None))
-        .map(Option::flatten)
-        .map_err(|error: rusqlite::Error| OpenError::of(path, error))?;
-    let known = migrations.get_migrations().iter().map(|migration| i64::from(migration.version())).max();
-    if newest > known { Err(OpenError::Newer { path: path.to_owned() }) } else { Ok(()) }
 }

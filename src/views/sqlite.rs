@@ -10,7 +10,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, ViewError, ViewId, ViewStore};
-use crate::sqlite::{Database, Durability, OpenError, StoreError, migrate};
+use crate::sqlite::{Database, Durability, Inspected, OpenError, StoreError};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite/views");
@@ -27,10 +27,33 @@ impl SqliteViews {
     /// # Errors
     /// See [`OpenError`]; the file is then left as it is, and may be deleted.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let connection = migrate(path, Durability::Crash, migrations::migrations::runner())?;
-        let database =
-            Database::start(path, connection).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        Ok(Self { database })
+        Self::prepare(Self::inspect(path)?)
+    }
+
+    /// Opens `views.db` without writing to it.
+    ///
+    /// # Errors
+    /// See [`Inspected::open`].
+    pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
+        Inspected::open(path, Durability::Crash, migrations::migrations::runner())
+    }
+
+    /// How far the furthest view is in a file that was only looked at.
+    ///
+    /// # Errors
+    /// See [`Inspected::look`].
+    pub fn furthest(inspected: &Inspected) -> Result<Position, OpenError> {
+        if !inspected.has_table("checkpoints")? {
+            return Ok(0);
+        }
+        let ask = "SELECT coalesce(max(position), 0) FROM checkpoints";
+        Ok(inspected.look(|connection| connection.query_row(ask, [], |row| row.get::<_, i64>(0)))?.cast_unsigned())
+    }
+
+    /// # Errors
+    /// See [`Inspected::prepare`].
+    pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {
+        Ok(Self { database: inspected.prepare()? })
     }
 }
 

@@ -13,6 +13,8 @@ const { AxeBuilder } = require("@axe-core/playwright");
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export const PICTURES = process.env.SCREENSHOTS ?? join(ROOT, "target/screenshots");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+/** What the web vitals call good; here it is the sum since the page was last looked at. */
+const LAYOUT_SHIFT_MAX = 0.1;
 /** A debug build on a busy machine answers well within this. */
 const WAIT_MS_MAX = 20_000;
 
@@ -43,6 +45,10 @@ export async function openPage(browser, options = {}) {
     document.addEventListener("securitypolicyviolation", (violation) => {
       console.error(`content security policy: ${violation.violatedDirective} refused ${violation.blockedURI}`);
     });
+    window.marvinShift = 0;
+    new PerformanceObserver((list) => {
+      for (const shift of list.getEntries()) if (!shift.hadRecentInput) window.marvinShift += shift.value;
+    }).observe({ type: "layout-shift", buffered: true });
   });
   const page = await context.newPage();
   const complaints = [];
@@ -64,12 +70,18 @@ export function assertNoComplaints(complaints) {
   assert.deepEqual(complaints, []);
 }
 
-/** Takes a picture, asks axe, and makes sure that nothing stands out of the page sideways. */
+/** Takes a picture, asks axe, and makes sure that nothing jumped about or stands out of the page sideways. */
 export async function inspect(page, name) {
   await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true });
   const { violations } = await new AxeBuilder({ page }).analyze();
   const words = violations.map((violation) => `${violation.id}: ${violation.help}\n  ${violation.nodes.map((node) => node.html).join("\n  ")}`);
   assert.deepEqual(words, [], `axe on ${name}`);
-  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-  assert.ok(content <= window, `${name} is ${content} px wide in a window of ${window} px`);
+  const shift = await page.evaluate(() => {
+    const since = window.marvinShift;
+    window.marvinShift = 0;
+    return since;
+  });
+  assert.ok(shift <= LAYOUT_SHIFT_MAX, `${name} jumped by ${shift}`);
+  const [content, width] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  assert.ok(content <= width, `${name} is ${content} px wide in a window of ${width} px`);
 }

@@ -1,16 +1,14 @@
 // Walks through the console as its first person does: set up, work, look, sign out and in again.
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { after, before, describe } from "node:test";
 import { fileURLToPath } from "node:url";
-import { assertNoComplaints, forgive, inspect, openBrowser, openPage, PHONE, PICTURES } from "./browser.mjs";
+import { assertNoComplaints, DESKTOP, forgive, inspect, openBrowser, openPage, PHONE } from "./browser.mjs";
+import { MEMBER, PERSON, signIn, steps } from "./people.mjs";
 import { startServer } from "./server.mjs";
 
 const AIR_PASSENGERS = fileURLToPath(new URL("../../examples/data/air-passengers.csv", import.meta.url));
-const PERSON = { email: "ada@example.org", name: "Ada Lovelace", password: "notes on the engine" };
-
 describe("the console", () => {
-  let server, browser, page, context, complaints;
+  let server, browser, page, context, complaints, member;
   const paths = {};
 
   before(async () => {
@@ -24,21 +22,16 @@ describe("the console", () => {
     await server?.stop();
   });
 
-  /** Each step stands on the one before it: after the first that fails, the others would only tell of that one again. */
-  let failed = null;
-  const step = (name, walk) =>
-    it(name, async () => {
-      assert.equal(failed, null, `not walked, since this failed: ${failed}`);
-      try {
-        await walk();
-      } catch (thrown) {
-        failed = name;
-        await page.screenshot({ path: join(PICTURES, "failed.png"), fullPage: true });
-        throw thrown;
-      }
-    });
-
+  const step = steps(() => page);
   const heading = (name) => page.getByRole("heading", { level: 1, name }).waitFor();
+  const inspectEach = async (prefix, targets) => {
+    for (const [name, target] of Object.entries(targets)) {
+      await page.goto(server.origin + target);
+      await page.locator("main .panel").first().waitFor();
+      await page.locator(".busy").waitFor({ state: "detached" });
+      await inspect(page, `${prefix}-${name}`);
+    }
+  };
   const path = () => new URL(page.url()).pathname;
 
   step("leads whoever is not signed in to the sign-in page", async () => {
@@ -144,6 +137,7 @@ describe("the console", () => {
     await rule.getByLabel("Name").fill("large order");
     await rule.getByLabel("When").fill("input.amount >");
     await rule.getByLabel("Title").fill("A large order of {{ input.amount }}");
+    await rule.getByLabel("Text").fill("Look at it before it is packed.");
     await rule.getByRole("button", { name: "Answer a value" }).click();
     await rule.getByLabel("Value").fill('{"size": "large", "amount": "{{ input.amount }}"}');
     await page.getByRole("button", { name: "Create the agent" }).click();
@@ -192,6 +186,7 @@ describe("the console", () => {
   step("lists tasks, and keeps those of one status apart", async () => {
     await page.getByRole("link", { name: "Tasks", exact: true }).click();
     await heading("Tasks");
+    assert.equal(await page.evaluate(() => document.activeElement?.tagName), "H1", "a new page is announced by its title");
     await page.getByRole("link", { name: /Order desk/ }).waitFor();
     await page.getByRole("link", { name: /Passenger forecast/ }).waitFor();
     await inspect(page, "12-tasks");
@@ -215,25 +210,44 @@ describe("the console", () => {
     await page.getByText("Active", { exact: true }).waitFor();
   });
 
-  step("makes a user, and erases them only when their address is typed", async () => {
+  step("makes a user, who sees what a member may", async () => {
     await page.getByRole("link", { name: "Users" }).click();
     await heading("Users");
     await page.getByRole("button", { name: "New user" }).click();
-    await page.getByLabel("Name").fill("Charles Babbage");
-    await page.getByLabel("Email").fill("charles@example.org");
-    await page.getByLabel("First password").fill("difference engine");
+    await page.getByLabel("Name").fill(MEMBER.name);
+    await page.getByLabel("Email").fill(MEMBER.email);
+    await page.getByLabel("First password").fill(MEMBER.password);
     await inspect(page, "14-new-user");
     await page.getByRole("button", { name: "Create the user" }).click();
-    await page.getByText("charles@example.org").waitFor();
+    await page.getByText(MEMBER.email).waitFor();
     await inspect(page, "15-users");
-    await page.getByRole("button", { name: "Erase Charles Babbage" }).click();
+
+    member = await openPage(browser);
+    await member.page.goto(`${server.origin}/sign-in`);
+    await signIn(member.page, MEMBER);
+    await member.page.getByRole("link", { name: "Passenger forecast" }).click();
+    await member.page.getByRole("button", { name: "Give it this task" }).waitFor();
+    for (const name of ["Users", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
+    await inspect(member.page, "19-member");
+  });
+
+  step("erases a person only when their address is typed, and signs them out where they are", async () => {
+    await page.getByRole("button", { name: `Erase ${MEMBER.name}` }).click();
     const erase = page.getByRole("button", { name: "Erase for good" });
     assert.equal(await erase.isDisabled(), true);
-    await page.getByLabel("Type charles@example.org to confirm").fill("charles@example.org");
+    await page.keyboard.press("Escape");
+    await erase.waitFor({ state: "detached" });
+    await page.getByRole("button", { name: `Erase ${MEMBER.name}` }).click();
+    await page.getByLabel(`Type ${MEMBER.email} to confirm`).fill(MEMBER.email);
     await inspect(page, "16-erase-user");
     await erase.click();
     await page.getByText("Erased", { exact: true }).waitFor();
-    assert.equal(await page.getByText("Charles Babbage").count(), 0);
+    assert.equal(await page.getByText(MEMBER.name).count(), 0);
+
+    await member.page.getByRole("heading", { level: 1, name: "Sign in" }).waitFor();
+    forgive(member.complaints, "status of 401");
+    assertNoComplaints(member.complaints);
+    await member.context.close();
   });
 
   step("says so when an address leads nowhere, or to what is not there", async () => {
@@ -277,23 +291,29 @@ describe("the console", () => {
     await page.getByRole("link", { name: "Agents", exact: true }).click();
     await heading("Agents");
     assert.equal(await page.getByRole("link", { name: "Tasks", exact: true }).isVisible(), false);
-    for (const [name, target] of [["agents", "/agents"], ["insight-agent", paths.insight], ["rules-agent", `${paths.rules}/edit`], ["tasks", "/tasks"], ["inbox", "/inbox"], ["users", "/users"]]) {
-      await page.goto(server.origin + target);
-      await page.locator("main .panel").first().waitFor();
-      await page.locator(".busy").waitFor({ state: "detached" });
-      await inspect(page, `22-phone-${name}`);
-    }
+    await inspectEach("22-phone", {
+      agents: "/agents",
+      "insight-agent": paths.insight,
+      "rules-agent": `${paths.rules}/edit`,
+      tasks: "/tasks",
+      inbox: "/inbox",
+      users: "/users",
+    });
   });
 
   step("follows the system into the dark", async () => {
-    await page.setViewportSize({ width: 1280, height: 860 });
+    await page.setViewportSize(DESKTOP);
     await page.emulateMedia({ colorScheme: "dark" });
-    for (const [name, target] of [["agents", "/agents"], ["task", paths.task], ["insight-agent", paths.insight], ["rules-edit", `${paths.rules}/edit`], ["new-agent", "/agents/new"], ["tasks", "/tasks"], ["inbox", "/inbox"], ["users", "/users"]]) {
-      await page.goto(server.origin + target);
-      await page.locator("main .panel").first().waitFor();
-      await page.locator(".busy").waitFor({ state: "detached" });
-      await inspect(page, `30-dark-${name}`);
-    }
+    await inspectEach("30-dark", {
+      agents: "/agents",
+      task: paths.task,
+      "insight-agent": paths.insight,
+      "rules-edit": `${paths.rules}/edit`,
+      "new-agent": "/agents/new",
+      tasks: "/tasks",
+      inbox: "/inbox",
+      users: "/users",
+    });
     await page.emulateMedia({ colorScheme: "light" });
   });
 
@@ -303,13 +323,10 @@ describe("the console", () => {
     await heading("Sign in");
     await page.goto(server.origin + paths.task);
     await heading("Sign in");
-    await page.getByLabel("Email").fill(PERSON.email);
-    await page.getByLabel("Password").fill("not the password");
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await signIn(page, { ...PERSON, password: "not the password" });
     await page.getByText("The email address or the password is wrong.").waitFor();
     await inspect(page, "40-sign-in-refused");
-    await page.getByLabel("Password").fill(PERSON.password);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await signIn(page, PERSON);
     await page.locator(".chart canvas").waitFor();
     assert.equal(path(), paths.task);
     forgive(complaints, "status of 401");

@@ -43,10 +43,13 @@ async fn every_subscription_sees_every_position_once_whenever_it_joins() {
     }
 }
 
+/// The positions of each batch.
+type Given = Arc<Mutex<Vec<Vec<Position>>>>;
+
 /// Refuses its batch a few times, then takes it; remembers what it was given.
 struct Stubborn {
     refusals: u32,
-    given: Arc<Mutex<Vec<Vec<Position>>>>,
+    given: Given,
     taken: watch::Sender<Position>,
     stop_at: Option<Position>,
 }
@@ -75,11 +78,8 @@ impl Follower for Stubborn {
     }
 }
 
-fn stubborn(
-    refusals: u32,
-    stop_at: Option<Position>,
-) -> (Stubborn, Arc<Mutex<Vec<Vec<Position>>>>, watch::Receiver<Position>) {
-    let (given, (taken, reached)) = (Arc::<Mutex<Vec<Vec<Position>>>>::default(), watch::channel(0));
+fn stubborn(refusals: u32, stop_at: Option<Position>) -> (Stubborn, Given, watch::Receiver<Position>) {
+    let (given, (taken, reached)) = (Given::default(), watch::channel(0));
     (Stubborn { refusals, given: given.clone(), taken, stop_at }, given, reached)
 }
 

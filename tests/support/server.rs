@@ -20,6 +20,7 @@ pub const ADMIN_PASSWORD: &str = "a password for tests";
 pub struct Launch {
     data: Arc<TempDir>,
     environment: BTreeMap<String, String>,
+    script: Option<String>,
 }
 
 impl Launch {
@@ -28,7 +29,7 @@ impl Launch {
         let data = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let environment = [("MARVIN_LISTEN", "127.0.0.1:0"), ("MARVIN_METRICS_LISTEN", "off")];
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { data, environment: environment.collect() }
+        Self { data, environment: environment.collect(), script: None }
     }
 
     /// With the administrator that [`super::Client::admin`] signs in as.
@@ -56,13 +57,24 @@ impl Launch {
         self
     }
 
+    /// Runs the program by way of a shell script that ends in `exec "$@"`, such as one that traps signals.
+    #[must_use]
+    pub fn by(mut self, script: &str) -> Self {
+        self.script = Some(script.to_owned());
+        self
+    }
+
     pub fn data_dir(&self) -> &Path {
         self.data.path()
     }
 
     /// A command of the program on this data directory and environment, such as `doctor`.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_marvin"));
+        let program = env!("CARGO_BIN_EXE_marvin");
+        let mut command = Command::new(if self.script.is_some() { "sh" } else { program });
+        if let Some(script) = &self.script {
+            command.args(["-c", script, "sh", program]);
+        }
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MARVIN_")) {
             command.env_remove(name);
         }

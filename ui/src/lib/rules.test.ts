@@ -7,7 +7,7 @@ const CONFIG = {
       name: "large order",
       when: "input.amount > 1000",
       then: [
-        { notify: { to: "role:operator", severity: "warning", title: "Large: {{ input.amount }}", body: "" } },
+        { notify: { to: "role:operator", severity: "warning", title: "Large: {{ input.amount }}", body: "b" } },
         { notify: { to: "requester", severity: "info", title: "t", body: "b" } },
         { notify: { to: "0190a7c0-0000-7000-8000-000000000000", severity: "critical", title: "t", body: "b" } },
         { task: { agent_id: "0190a7c0-0000-7000-8000-000000000001", input: { values: [1, 2] } } },
@@ -46,6 +46,7 @@ describe("rules", () => {
       "/rules/0/name",
       "/rules/0/when",
       "/rules/0/then/0/notify/title",
+      "/rules/0/then/0/notify/body",
       "/rules/0/then/1/task/agent_id",
       "/rules/0/then/2/output",
     ]);

@@ -11,6 +11,7 @@ it("every_event_of_a_task_is_told_in_words_of_its_own", () => {
   const words = TASK_EVENTS.map((type) => tell(event(type)).words);
   expect(new Set(words).size).toBe(TASK_EVENTS.length);
   expect(words).not.toContain("");
+  expect(words.at(-1)).toBe("Given another chance");
 });
 
 it("a_start_tells_its_attempt", () => {

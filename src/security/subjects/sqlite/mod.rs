@@ -40,25 +40,28 @@ pub struct SqliteSubjects {
     keys: Arc<FreshCache<Uuid, Arc<DataKey>>>,
 }
 
-impl SqliteSubjects {
-    /// Opens the store, making it with new random instance keys when there is none.
+/// A file that is whole and fits its key. Nothing has been written to it.
+pub struct Inspected {
+    path: PathBuf,
+    connection: Connection,
+    wrap: Arc<dyn KeyWrap>,
+    keys: open::InstanceKeys,
+    new_keys: Vec<open::StoredKey>,
+}
+
+impl Inspected {
+    /// Brings the schema up to date and keeps newly drawn keys: the first write.
     ///
     /// # Errors
-    /// `WrongKey`, `Damaged` and `OtherVersion` leave the file as it was; `Unavailable` when it cannot be reached.
-    pub async fn open(path: &Path, wrap: Arc<dyn KeyWrap>) -> Result<Self, SubjectsError> {
-        let path = path.to_owned();
-        let (mut connection, stored) = blocking({
-            let path = path.clone();
-            move || open::inspect(&path)
-        })
-        .await?;
-        let (keys, new_keys) = open::instance_keys(&path, &stored, &*wrap).await?;
+    /// `Damaged` when it holds people but no keys, `Unavailable` when it cannot be written.
+    pub async fn prepare(self) -> Result<SqliteSubjects, SubjectsError> {
+        let Self { path, mut connection, wrap, keys, new_keys } = self;
         let connection = blocking({
             let path = path.clone();
             move || open::prepare(&path, &mut connection, &new_keys).map(|()| connection)
         })
         .await?;
-        Ok(Self {
+        Ok(SqliteSubjects {
             path,
             connection: Arc::new(Mutex::new(connection)),
             wrap,
@@ -66,6 +69,34 @@ impl SqliteSubjects {
             hmac: keys.hmac,
             keys: Arc::new(FreshCache::new(KEYS_CACHED_MAX, KEY_AGE_MAX)),
         })
+    }
+}
+
+impl SqliteSubjects {
+    /// Opens the store, making it with new random instance keys when there is none.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect) and [`Inspected::prepare`].
+    pub async fn open(path: &Path, wrap: Arc<dyn KeyWrap>) -> Result<Self, SubjectsError> {
+        Self::inspect(path, wrap, true).await?.prepare().await
+    }
+
+    /// Opens the file and unwraps the instance keys, without writing to it. New ones are drawn only when it `may_begin`.
+    ///
+    /// # Errors
+    /// `WrongKey`, `Damaged` and `OtherVersion` leave the file as it was; `Unavailable` when it cannot be reached.
+    pub async fn inspect(path: &Path, wrap: Arc<dyn KeyWrap>, may_begin: bool) -> Result<Inspected, SubjectsError> {
+        let path = path.to_owned();
+        let (connection, stored) = blocking({
+            let path = path.clone();
+            move || open::inspect(&path)
+        })
+        .await?;
+        if stored.is_empty() && !may_begin {
+            return Err(SubjectsError::Damaged { path, detail: "it has lost the keys of this instance".into() });
+        }
+        let (keys, new_keys) = open::instance_keys(&path, &stored, &*wrap).await?;
+        Ok(Inspected { path, connection, wrap, keys, new_keys })
     }
 
     /// Waits its turn before it takes a thread, so that a slow disk holds up one thread and not the whole pool. Once

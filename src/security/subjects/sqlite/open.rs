@@ -15,6 +15,7 @@ use crate::security::cipher::{DataKey, KEY_BYTES};
 use crate::security::keyfile::{KeyWrap, WrapError};
 use crate::security::random;
 use crate::security::subjects::SubjectsError;
+use crate::sqlite::one_line;
 
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite/subjects");
@@ -82,7 +83,10 @@ fn check_whole(path: &Path, connection: &Connection) -> Result<(), SubjectsError
     let verdict: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| super::failure(path, error))?;
-    if verdict == "ok" { Ok(()) } else { Err(SubjectsError::Damaged { path: path.to_owned(), detail: verdict }) }
+    if verdict == "ok" {
+        return Ok(());
+    }
+    Err(SubjectsError::Damaged { path: path.to_owned(), detail: one_line(&verdict) })
 }
 
 /// Every migration that was applied must be one of ours, unchanged; else another version of Marvin made the schema.

@@ -1,0 +1,17 @@
+//! What a crash, a damaged file, a lost signal or a full disk must not cost: the real program is killed and started again.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod doctor;
+mod erasing;
+mod files;
+mod full_disk;
+mod journal;
+mod kills;
+mod load;
+mod random;
+mod refusals;
+mod registration;
+mod signals;
