@@ -4,7 +4,7 @@ use chrono::Utc;
 use garde::Validate;
 use marvin_domain::{
     AggregateKind, Directed, Name, StreamId,
-    agent::{Agent, AgentCommand, AgentStatus, Config, Limits, Profile},
+    agent::{Agent, AgentCommand, AgentError, AgentStatus, Config, Limits, Profile},
 };
 use marvin_projections::{
     Key,
@@ -151,8 +151,8 @@ fn check_shared(
     if description.is_some_and(|text| text.contains('\0')) {
         errors.push(FieldError::new("/description", "must not hold NUL characters"));
     }
-    if let Some(Err(error)) = limits.map(Limits::check) {
-        errors.push(FieldError::new("/limits", error.to_string()));
+    if let Some(Err(error @ AgentError::LimitOutOfBounds { field, .. })) = limits.map(Limits::check) {
+        errors.push(FieldError::new(format!("/limits/{field}"), error.to_string()));
     }
     (name, errors)
 }
