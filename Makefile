@@ -72,7 +72,7 @@ deny: ## check what Marvin is built from: licences, origins, known holes
 .PHONY: clean
 clean: ## delete everything that was built or installed here, and no data
 	cargo clean
-	rm -rf ui/dist ui/node_modules
+	rm -rf target ui/dist ui/node_modules
 
 .PHONY: server
 server:
