@@ -148,11 +148,27 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
     }
 }
 
+/// What is queued is ready at once, whatever a clock that was set back says; a retry waits for its time.
+fn ready_key(document: &TaskDocument) -> Key {
+    match document.status {
+        TaskStatus::Queued => Key::Integer(0),
+        _ => document.ready_at.into(),
+    }
+}
+
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
     const VERSION: u32 = 1;
     const FIELDS: &'static [&'static str] =
         &["agent_id", "requested_by", "conversation_id", "status", "priority", "ready_at"];
+    const INDEXES: &'static [&'static [&'static str]] = &[
+        &["agent_id"],
+        &["agent_id", "status", "priority"],
+        &["requested_by"],
+        &["requested_by", "status"],
+        &["conversation_id"],
+        &["status"],
+    ];
     type Document = TaskDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {
@@ -224,7 +240,7 @@ impl Projection for Tasks {
             document.conversation_id.into(),
             document.status.as_str().into(),
             i64::from(document.priority).into(),
-            document.ready_at.into(),
+            ready_key(document),
         ]
     }
 }

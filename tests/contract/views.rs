@@ -5,7 +5,8 @@ use rstest::rstest;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const VIEW: ViewId = ViewId { name: "things", version: 1, fields: &["kind", "rank"] };
+const VIEW: ViewId =
+    ViewId { name: "things", version: 1, fields: &["kind", "rank"], indexes: &[&["kind"], &["kind", "rank"]] };
 const NEXT_VERSION: ViewId = ViewId { version: 2, ..VIEW };
 
 struct Subject {

@@ -3,7 +3,7 @@ use crate::stack::{Stack, meta};
 use marvin::{
     dispatch::DispatchError,
     erasure::Eraser,
-    log::{EventLog, checkpoint::SqliteCheckpoints, subscription::Follower},
+    log::{EventLog, subscription::Follower},
 };
 use marvin_domain::{Directed, Event, user::Role, user::UserCommand};
 use serde_json::json;
@@ -12,8 +12,7 @@ use std::sync::Arc;
 async fn erase(stack: &Stack, user: uuid::Uuid) {
     stack.send(user, UserCommand::Erase).await;
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
-    let checkpoints = Arc::new(SqliteCheckpoints(stack.stores.log.database().clone()));
-    Eraser::new(stack.stores.subjects.clone(), checkpoints).take(&events).await.unwrap();
+    Eraser::new(stack.stores.subjects.clone()).take(&events).await.unwrap();
 }
 
 #[tokio::test]
