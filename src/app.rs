@@ -158,7 +158,7 @@ impl App {
         // The lock on the data directory proves that whoever held a slot before is gone.
         slots.release_all().await?;
 
-        let mut loops = vec![tokio::spawn(tail.clone().feed())];
+        let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         let mut reached = Vec::new();
         for fold in marvin_projections::all() {
             let (sender, receiver) = watch::channel(0);
@@ -229,18 +229,19 @@ impl App {
         Ok(None)
     }
 
-    /// Lets what runs end, at most `patience`, and stops the loops.
-    pub async fn stop(&self, patience: Duration) {
+    /// Takes no new task and lets those that run end, at most `patience`.
+    pub async fn drain(&self, patience: Duration) {
         if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
             warn!("tasks were still running; they go on after the restart");
         }
+    }
+
+    /// Stops every loop and leaves each database whole in its one file. What the loops had not finished is found at the next
+    /// start. Call it last, when no request runs any more.
+    pub async fn close(self) {
         for running in &self.loops {
             running.abort();
         }
-    }
-
-    /// Leaves every database whole in its one file. Call it last, when nothing writes any more.
-    pub async fn close(self) {
         for path in [self.data_dir.log(), self.data_dir.subjects(), self.data_dir.views()] {
             let name = path.display().to_string();
             let gathered = tokio::task::spawn_blocking(move || gather(&path)).await;

@@ -17,6 +17,9 @@ use crate::config::{LogFormat, Settings};
 /// Our own crates: only their lines are known to hold no payload at any level.
 const OWN_TARGET: &str = "marvin";
 
+/// Libraries whose `info` tells of each start and each migration step.
+const CHATTY_TARGETS: [&str; 2] = ["refinery_core", "actix_server"];
+
 /// Starts logging for the rest of the process, as `settings` say.
 ///
 /// # Errors
@@ -44,7 +47,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = fmt::layer().with_writer(writer).with_ansi(colours).with_span_events(FmtSpan::NONE);
-    let filter = filter.and(filter_fn(is_free_of_payloads));
+    let filter = filter.and(filter_fn(|metadata| is_free_of_payloads(metadata) && !is_chatter(metadata)));
     match format {
         LogFormat::Text => lines.with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
@@ -53,6 +56,11 @@ where
 
 fn is_free_of_payloads(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target().starts_with(OWN_TARGET)
+}
+
+/// Says nothing to an operator that our own lines do not say.
+fn is_chatter(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() > Level::WARN && CHATTY_TARGETS.iter().any(|target| metadata.target().starts_with(target))
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
-//! Rebuilds the server when the console's bundle changes; a missing bundle is fine (the server then says how to build it).
+//! Rebuilds the server when the console's bundle changes. A missing bundle is fine: the server then says how to build it.
+use std::path::Path;
+
 fn main() {
-    println!("cargo:rerun-if-changed=ui/dist");
+    // Cargo takes a path that is not there as changed every time; the folder around it changes when the bundle comes.
+    let watched = if Path::new("ui/dist").exists() { "ui/dist" } else { "ui" };
+    println!("cargo:rerun-if-changed={watched}");
 }

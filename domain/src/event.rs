@@ -120,6 +120,18 @@ impl<T> fmt::Debug for Personal<T> {
     }
 }
 
+/// Debug output that names the type and shows nothing of it, for what a person wrote: debug output ends up in logs.
+#[macro_export]
+macro_rules! opaque_debug {
+    ($($type:ident),+) => {
+        $(impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($type), "(…)"))
+            }
+        })+
+    };
+}
+
 /// Why a stored event cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

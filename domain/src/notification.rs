@@ -3,7 +3,7 @@ use cqrs_es::{Aggregate, event_sink::EventSink};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Personal, RefusalKind, Refuse, Rooted, events};
+use crate::{Personal, RefusalKind, Refuse, Rooted, events, opaque_debug};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,11 +21,13 @@ pub struct Link {
     pub id: Uuid,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub title: String,
     pub body: String,
 }
+
+opaque_debug!(Message);
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum NotificationCommand {

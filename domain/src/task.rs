@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::{Personal, RefusalKind, Refuse, Rooted};
 
+mod debug;
 mod events;
 pub use events::*;
 
@@ -15,7 +16,7 @@ pub const STEPS_MAX: u32 = 1_000;
 /// How deep tasks that agents start may chain: deeper is a cycle of agents feeding each other.
 pub const CHAIN_DEPTH_MAX: u32 = 16;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum TaskCommand {
     Submit(Submission),
     /// A worker takes the task. At most one claim at a sequence wins.
@@ -53,7 +54,7 @@ pub enum TaskCommand {
     Retry,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Submission {
     pub agent_id: Uuid,
     pub requested_by: Uuid,
@@ -180,7 +181,7 @@ impl Task {
             return Ok(None);
         };
         self.check_attempt(attempt)?;
-        if step <= self.steps {
+        if (1..=self.steps).contains(&step) {
             return Ok(None);
         }
         if step > STEPS_MAX {
@@ -272,7 +273,7 @@ impl Aggregate for Task {
             TaskEvent::Completed(_) | TaskEvent::Cancelled(_) => self.phase = Phase::Final,
             TaskEvent::Retried(_) => {
                 self.phase = Phase::Queued;
-                self.attempt_max = self.attempt + self.max_attempts;
+                self.attempt_max = self.attempt.saturating_add(self.max_attempts);
             }
         }
     }

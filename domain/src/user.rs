@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 use uuid::Uuid;
 
-use crate::{Name, Personal, RefusalKind, Refuse, Rooted, events};
+use crate::{Name, Personal, RefusalKind, Refuse, Rooted, events, opaque_debug};
 
 /// What a person may do, by name; the permissions behind each stand in the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,11 +45,13 @@ impl FromStr for Role {
 }
 
 /// Who a person is, in their own words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     pub email: String,
     pub display_name: Name,
 }
+
+opaque_debug!(Profile);
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum UserCommand {

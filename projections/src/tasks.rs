@@ -1,7 +1,7 @@
 //! Tasks as people see them: where each stands, what it was given, what came of it.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Envelope, Event, Personal, Position, Sequence,
+    Envelope, Event, Personal, Position, Sequence, opaque_debug,
     task::{TaskEvent, TaskSubmitted},
 };
 use serde::{Deserialize, Serialize};
@@ -52,12 +52,14 @@ pub struct Step {
 }
 
 /// What the requester gave and got.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskText {
     pub input: Value,
     pub output: Option<Value>,
     pub error_message: Option<String>,
 }
+
+opaque_debug!(TaskText);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskDocument {

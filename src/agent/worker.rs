@@ -195,6 +195,7 @@ impl Worker {
         for task in running.into_iter().filter(|task| !held.contains(&task.id)) {
             let mut meta = CommandMeta::new(Actor::System);
             meta.command_id = ids::derived(task.id, &format!("heartbeat lost {}", task.attempt));
+            meta.correlation = self.correlation_of(task.id).await.unwrap_or(meta.command_id);
             let lose = Directed::new(task.id, TaskCommand::LoseHeartbeat { attempt: task.attempt });
             match self.dispatcher.dispatch(&meta, &[lose]).await {
                 Ok(_) => warn!(task.id = %task.id, attempt = task.attempt, "a worker vanished while it ran a task"),
@@ -211,7 +212,7 @@ impl Worker {
         let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
             return;
         };
-        if !self.kinds.get(&profile.kind).is_some() {
+        if self.kinds.get(&profile.kind).is_none() {
             return;
         }
         match self.slots.take(agent, profile.limits.max_concurrency, task, self.id, LEASE_TTL).await {
@@ -221,7 +222,7 @@ impl Worker {
         }
         let mut meta = CommandMeta::new(Actor::Agent(agent));
         let start = Directed::new(task, TaskCommand::Start { worker: self.id, at: meta.at });
-        meta.correlation = task;
+        meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
         if let Err(error) = self.dispatcher.dispatch(&meta, &[start]).await {
             debug!(task.id = %task, error = %error, "a task was not there to be claimed");
             return self.release(task).await;
@@ -249,6 +250,13 @@ impl Worker {
         if let Err(error) = self.slots.release(task, self.id).await {
             warn!(task.id = %task, error = %error, "a slot could not be freed; its lease will run out");
         }
+    }
+
+    /// The chain that the task belongs to, as its first event has it.
+    async fn correlation_of(&self, task: Uuid) -> Option<Uuid> {
+        let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
+        let first = self.log.read_stream(stream, 0, 1).await.ok()?.pop()?;
+        serde_json::from_str::<marvin_domain::Metadata>(&first.metadata).ok().map(|metadata| metadata.correlation)
     }
 
     pub(super) async fn profile(&self, agent: Uuid) -> Option<Profile> {

@@ -43,9 +43,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     let server = HttpServer::new(move || {
         Server::new()
-            .wrap(from_fn(metrics::measure))
-            .wrap(from_fn(secure))
+            // The last one is the outermost: what is refused anywhere is described, secured and measured.
             .wrap(from_fn(describe))
+            .wrap(from_fn(secure))
+            .wrap(from_fn(metrics::measure))
             .configure(|config| http::configure(config, &api, &health))
     })
     .workers(workers)
@@ -56,14 +57,17 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     .run();
     let handle = server.handle();
     let serving = tokio::spawn(server);
+    // Heard from before the server says that it is ready: whoever reads that may ask it to stop at once.
+    let stop_asked = stop_asked()?;
     let link = app.welcome(settings).await?;
     app.health.serve();
     announce(&app.api.public_url, link.as_deref());
 
-    stop_asked().await?;
+    stop_asked.await;
     info!("stopping: what runs is finished");
     app.health.drain();
-    tokio::join!(handle.stop(true), app.stop(Duration::from_secs(STOP_PATIENCE_S)));
+    // Views and agents go on while requests end: some wait for them.
+    tokio::join!(handle.stop(true), app.drain(Duration::from_secs(STOP_PATIENCE_S)));
     app.close().await;
     serving.await??;
     Ok(())
@@ -90,12 +94,14 @@ fn announce(public_url: &str, link: Option<&str>) {
     }
 }
 
-async fn stop_asked() -> std::io::Result<()> {
+/// Listens for SIGTERM and Ctrl-C from this call on; what it answers waits for the first of them.
+fn stop_asked() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

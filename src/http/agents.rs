@@ -4,7 +4,7 @@ use chrono::Utc;
 use garde::Validate;
 use marvin_domain::{
     AggregateKind, Directed, Name, StreamId,
-    agent::{Agent, AgentCommand, AgentStatus, Config, Limits, Profile},
+    agent::{Agent, AgentCommand, AgentError, AgentStatus, Config, Limits, Profile},
 };
 use marvin_projections::{
     Key,
@@ -21,7 +21,7 @@ use super::{
     paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
-    query::Query,
+    query::{NoParameters, Query},
 };
 use crate::{
     agent::Trial,
@@ -151,8 +151,8 @@ fn check_shared(
     if description.is_some_and(|text| text.contains('\0')) {
         errors.push(FieldError::new("/description", "must not hold NUL characters"));
     }
-    if let Some(Err(error)) = limits.map(Limits::check) {
-        errors.push(FieldError::new("/limits", error.to_string()));
+    if let Some(Err(error @ AgentError::LimitOutOfBounds { field, .. })) = limits.map(Limits::check) {
+        errors.push(FieldError::new(format!("/limits/{field}"), error.to_string()));
     }
     (name, errors)
 }
@@ -258,14 +258,19 @@ pub async fn list(
 }
 
 /// `GET /api/v1/agents/{id}`
-pub async fn show(request: HttpRequest, api: web::Data<Api>, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    id: PathId,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
     let position = api.reach::<Agents>(&request).await?;
     let agent = api.views.get::<Agents>(id.0).await?.ok_or_else(Problem::not_found)?;
     Ok(resource(position, agent.sequence, &AgentBody::of(&agent)))
 }
 
 /// `GET /api/v1/agent-kinds`
-pub async fn kinds(api: web::Data<Api>) -> HttpResponse {
+pub async fn kinds(api: web::Data<Api>, _: Query<NoParameters>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "items": api.kinds.describe(), "next_cursor": null }))
 }
 

@@ -136,7 +136,7 @@ pub(super) fn resource(position: u64, sequence: u64, body: &impl Serialize) -> H
         .json(body)
 }
 
-/// A list as of `position`.
+/// A list, or what is no resource of its own, as of `position`.
 pub(super) fn list(position: u64, body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((MARVIN_POSITION, position.to_string())).json(body)
 }

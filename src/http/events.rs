@@ -12,7 +12,7 @@ use super::{
     conditional::{MARVIN_POSITION, min_position},
     path::PathId,
     problem::{Problem, RETRY_AFTER_S},
-    query::{Query, refused},
+    query::{NoParameters, Query, refused},
 };
 use crate::{error::FieldError, log::subscription::BATCH_EVENTS_MAX, security::permissions::Permission};
 
@@ -55,11 +55,8 @@ pub async fn pull(
     let limit = query.limit()?;
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     wait_for_log(&request, &api).await?;
+    api.check_after(query.after).await?;
     let head = *api.tail.head().borrow();
-    if query.after > head {
-        let beyond = FieldError::new("/after", format!("the log ends at position {head}"));
-        return Err(refused(vec![beyond]));
-    }
     let sight = Sight::of(&caller);
     let (mut events, mut scanned): (Vec<Value>, Position) = (Vec::new(), query.after);
     'pages: while scanned < head && scanned - query.after < SCAN_POSITIONS_MAX {
@@ -94,6 +91,24 @@ fn next(request: &HttpRequest, after: Position) -> String {
     format!("{}?{}", request.path(), query.join("&"))
 }
 
+impl Api {
+    /// A position that the log has reached, as far as this process has heard.
+    fn log_end(&self) -> Position {
+        (*self.log.head().borrow()).max(*self.tail.head().borrow())
+    }
+
+    /// # Errors
+    /// 400 when the log has not reached `after`.
+    pub(super) async fn check_after(&self, after: Position) -> Result<(), Problem> {
+        let end = self.log_end();
+        // An event can be read a moment before its append is heard of, so the log itself has the last word.
+        if after <= end || !self.log.read(after - 1, 1).await?.is_empty() {
+            return Ok(());
+        }
+        Err(refused(vec![FieldError::new("/after", format!("the log ends at position {end}"))]))
+    }
+}
+
 async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
     let Some(position) = min_position(request.headers())? else { return Ok(()) };
     let mut head = api.tail.head();
@@ -103,33 +118,55 @@ async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
     }
 }
 
-async fn history(api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
+async fn history(request: &HttpRequest, api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
+    wait_for_log(request, api).await?;
+    let head = api.log_end();
     let rows = api.log.read_stream(stream, 0, HISTORY_EVENTS_MAX).await?;
     let envelopes = api.codec.open(rows).await?;
-    let Some(last) = envelopes.last() else { return Err(Problem::not_found()) };
+    if envelopes.is_empty() {
+        return Err(Problem::not_found());
+    }
     let sight = Sight::of(caller);
     let events: Vec<_> = envelopes.iter().map(|envelope| sight.render(envelope, &api.source)).collect();
     Ok(HttpResponse::Ok()
-        .insert_header((MARVIN_POSITION, last.position.to_string()))
+        .insert_header((MARVIN_POSITION, head.to_string()))
         .content_type(BATCH_JSON)
         .body(marvin_domain::event::to_json(&events)))
 }
 
 /// `GET /api/v1/agents/{id}/history`
-pub async fn of_agent(api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
-    history(&api, &caller, StreamId { kind: AggregateKind::Agent, id: id.0 }).await
+pub async fn of_agent(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
+    history(&request, &api, &caller, StreamId { kind: AggregateKind::Agent, id: id.0 }).await
 }
 
 /// `GET /api/v1/tasks/{id}/history`
-pub async fn of_task(api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn of_task(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
     api.check_task(id.0, &caller, Permission::TasksReadAll).await?;
-    history(&api, &caller, super::tasks::task_stream(id.0)).await
+    history(&request, &api, &caller, super::tasks::task_stream(id.0)).await
 }
 
 /// `GET /api/v1/users/{id}/history`
-pub async fn of_user(api: web::Data<Api>, caller: Caller, id: PathId) -> Result<HttpResponse, Problem> {
+pub async fn of_user(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
     if !caller.reaches(id.0, Permission::UsersRead) {
         return Err(Problem::not_found());
     }
-    history(&api, &caller, crate::accounts::user_stream(id.0)).await
+    history(&request, &api, &caller, crate::accounts::user_stream(id.0)).await
 }

@@ -219,11 +219,21 @@ mod tests {
             counter.fetch_add(1, Ordering::Relaxed);
             Ok::<_, PayloadError>(Bytes::from_static(b"          "))
         });
+        let chunks = chunks.take(100);
         let (request, _) = TestRequest::post().insert_header(header::ContentType::json()).to_http_parts();
         let mut payload = Payload::from(Box::pin(chunks) as Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>);
         let refused = Json::<Order, 100>::from_request(&request, &mut payload).await.unwrap_err();
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(taken.load(Ordering::Relaxed), 11, "the chunk that goes beyond the limit is the last one taken");
+    }
+
+    #[actix_web::test]
+    async fn an_announced_length_beyond_the_limit_is_413_before_a_byte_is_read() {
+        let request = TestRequest::post().set_payload(r#"{"name": "tea"}"#);
+        let request = request.insert_header(header::ContentType::json()).insert_header((header::CONTENT_LENGTH, "101"));
+        let (request, mut payload) = request.to_http_parts();
+        let refused = Json::<Order, 100>::from_request(&request, &mut payload).await.unwrap_err();
+        assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[actix_web::test]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     api::{Api, done, list as listed},
     caller::Caller,
-    conditional::MARVIN_POSITION,
+    conditional::{IdempotencyKey, MARVIN_POSITION},
     paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
@@ -103,6 +103,8 @@ pub async fn read(
 
 /// `POST /api/v1/notifications/read-all`: all that the inbox shows by now. Safe to repeat.
 pub async fn read_all(request: HttpRequest, api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+    // Repeating does no harm with or without a key, but a bad one is a mistake all the same.
+    IdempotencyKey::from_headers(request.headers())?;
     let mut position = api.reach::<Inbox>(&request).await?;
     let (mut before, mut read) = (None, 0);
     loop {

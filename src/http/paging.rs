@@ -166,6 +166,7 @@ mod tests {
             let after: u64 = cursor.as_ref().map_or(u64::MAX, |cursor| cursor.after("numbers").unwrap());
             let fetched = list.iter().copied().filter(|n| *n < after).take(limit.and_one()).collect();
             let page = Page::of("numbers", fetched, limit, |n| *n);
+            assert!(page.items.len() <= limit.get());
             seen.extend(page.items);
             match page.next_cursor {
                 Some(next) => cursor = parse::<List>(&format!("cursor={next}")).unwrap().cursor,

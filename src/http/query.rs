@@ -33,6 +33,11 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
+/// For calls without parameters: one that is given all the same would be passed over silently.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
+
 /// Reads `query`, the part of a URL behind its question mark.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ use super::{
     json::Json,
     path::PathId,
     problem::Problem,
+    query::{NoParameters, Query},
     users::UserBody,
 };
 use crate::{
@@ -175,8 +176,14 @@ fn time(millis: i64) -> String {
 }
 
 /// `GET /api/v1/session`: who am I.
-pub async fn who_am_i(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(session_body(&api, &caller).await?))
+pub async fn who_am_i(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
+    let position = api.reach::<Users>(&request).await?;
+    Ok(super::api::list(position, &session_body(&api, &caller).await?))
 }
 
 /// `DELETE /api/v1/session`: signs out.
@@ -196,7 +203,7 @@ struct SessionBody {
 }
 
 /// `GET /api/v1/sessions`: mine, newest first.
-pub async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub async fn list(api: web::Data<Api>, caller: Caller, _: Query<NoParameters>) -> Result<HttpResponse, Problem> {
     let sessions = api.sessions.of_user(caller.user_id, Utc::now().timestamp_millis()).await?;
     let body = |session: Session| SessionBody {
         id: session.id,

@@ -12,11 +12,14 @@ use super::{
     caller::Caller,
     cloudevents::{Selection, Sight, event_type},
     problem::Problem,
-    query::{Query, refused},
+    query::Query,
 };
-use crate::{error::FieldError, log::subscription::Subscription};
+use crate::{
+    health::{Health, Phase},
+    log::subscription::Subscription,
+};
 
-/// Rights are looked at again this often, so that a feed ends within a second of their end.
+/// Rights, and whether the server goes on, are looked at again this often: a feed ends within a second of their end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A comment keeps proxies from closing a quiet feed.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -32,6 +35,7 @@ pub struct Follow {
 
 struct Feed {
     api: web::Data<Api>,
+    health: web::Data<Health>,
     caller: Caller,
     subscription: Subscription,
     selection: Selection,
@@ -44,19 +48,17 @@ struct Feed {
 pub async fn follow(
     request: HttpRequest,
     api: web::Data<Api>,
+    health: web::Data<Health>,
     caller: Caller,
     query: Query<Follow>,
 ) -> Result<HttpResponse, Problem> {
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     let after = last_event_id(&request)?.or(query.after).unwrap_or(0);
-    let head = *api.log.head().borrow();
-    if after > head {
-        return Err(refused(vec![FieldError::new("/after", format!("the log ends at position {head}"))]));
-    }
+    api.check_after(after).await?;
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let subscription = Subscription::new(api.tail.clone(), after);
-    let feed = Feed { api, caller, subscription, selection, check, last_sent: Instant::now(), begun: false };
+    let feed = Feed { api, health, caller, subscription, selection, check, last_sent: Instant::now(), begun: false };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -84,6 +86,10 @@ impl Feed {
             tokio::select! {
                 biased;
                 _ = self.check.tick() => {
+                    // A feed has no end of its own: a stopping server would wait for it in vain.
+                    if self.health.phase() == Phase::Draining {
+                        return None;
+                    }
                     self.caller = self.api.identify(self.caller.token.clone()).await.ok()??;
                     if self.last_sent.elapsed() >= COMMENT_INTERVAL {
                         self.last_sent = Instant::now();

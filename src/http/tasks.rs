@@ -20,7 +20,7 @@ use super::{
     paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
-    query::Query,
+    query::{NoParameters, Query},
 };
 use crate::{
     error::FieldError,
@@ -38,7 +38,7 @@ const PRIORITY_MAX: u8 = 9;
 pub struct SubmitTask {
     input: Value,
     conversation_id: Option<Uuid>,
-    #[garde(inner(range(max = PRIORITY_MAX)))]
+    #[garde(range(max = PRIORITY_MAX))]
     priority: Option<u8>,
     deadline: Option<DateTime<Utc>>,
 }
@@ -225,6 +225,7 @@ pub async fn show(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     let position = api.reach::<Tasks>(&request).await?;
     let task = api.views.get::<Tasks>(id.0).await?;

@@ -15,7 +15,7 @@ use super::{
     paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
-    query::Query,
+    query::{NoParameters, Query},
     session::{EMAIL_CHARS_MAX, new_user},
 };
 use crate::{
@@ -109,6 +109,7 @@ pub async fn show(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     if !caller.reaches(id.0, Permission::UsersRead) {
         return Err(Problem::not_found());

@@ -258,9 +258,9 @@ fn unreadable(column: usize, reason: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, reason.into())
 }
 
-/// SQLite counts in i64; a log of 2^63 events is out of reach.
+/// SQLite counts in i64; a log of 2^63 events is out of reach, and so is every number beyond.
 fn as_i64(number: u64) -> i64 {
-    number.cast_signed()
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn as_u64(number: i64) -> u64 {

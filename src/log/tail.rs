@@ -9,6 +9,10 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::{EventLog, ReadError, codec::Codec};
+use crate::health::Health;
+
+/// In `/readyz`.
+const NAME: &str = "log";
 
 /// Events kept opened: some seconds of a busy log, a few MB. Whoever is further behind reads pages from the store.
 const RING_EVENTS_MAX: usize = 4_096;
@@ -60,17 +64,25 @@ impl Tail {
     }
 
     /// Feeds the tail until the process ends. Runs once per process.
-    pub async fn feed(self: Arc<Self>) {
+    pub async fn feed(self: Arc<Self>, health: Health) {
         let mut appended = self.log.head();
+        let mut failing = false;
         loop {
             let after = *self.head.borrow();
-            match self.take(after).await {
+            let taken = self.take(after).await;
+            if failing && taken.is_ok() {
+                health.recover(NAME);
+                failing = false;
+            }
+            match taken {
                 Ok(0) => {
                     tokio::time::timeout(POLL_INTERVAL, appended.changed()).await.ok();
                 }
                 Ok(_) => {}
                 Err(error) => {
                     error!(error = %error, "the log's tail cannot be read");
+                    health.degrade(NAME, error.to_string(), Some(after));
+                    failing = true;
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }

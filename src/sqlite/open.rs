@@ -44,8 +44,8 @@ pub enum OpenError {
     },
     #[error("{path} cannot be migrated: {reason}", path = .path.display())]
     Migration { path: PathBuf, reason: String },
-    #[error("the writer of {path} cannot be started", path = .path.display())]
-    Thread {
+    #[error("{path} cannot be used", path = .path.display())]
+    Io {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -98,8 +98,9 @@ impl Inspected {
     /// Brings the tables up to date and starts the writer thread. This is the first write to the file.
     ///
     /// # Errors
-    /// `Unusable`, `Migration` or `Thread`.
+    /// `Unusable`, `Migration` or `Io`.
     pub fn prepare(mut self) -> Result<Database, OpenError> {
+        only_for_owner(&self.path)?;
         self.look(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false))?;
         self.look(|connection| tune_writer(connection, self.durability))?;
         let Self { path, migrations, connection, .. } = &mut self;
@@ -107,7 +108,7 @@ impl Inspected {
             .run(connection)
             .map_err(|error| OpenError::Migration { path: path.clone(), reason: error.to_string() })?;
         let Self { path, connection, .. } = self;
-        Database::start(&path, connection).map_err(|source| OpenError::Thread { path, source })
+        Database::start(&path, connection).map_err(|source| OpenError::Io { path, source })
     }
 
     /// `quick_check` reads every page; it does not compare indexes with tables, which would take far longer.
@@ -128,9 +129,17 @@ impl Inspected {
         let newest: Option<i64> = self.look(|connection| {
             connection.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
         })?;
-        let known = self.migrations.get_migrations().iter().map(|migration| i64::from(migration.version())).max();
+        let known = self.migrations.get_migrations().iter().map(|migration| migration.version()).max();
         if newest > known { Err(OpenError::Newer { path: self.path.clone() }) } else { Ok(()) }
     }
+}
+
+/// What is in the file is sealed; what is in clear (ids, times, states) is nobody else's business either. SQLite gives its
+/// side files the same mode.
+fn only_for_owner(path: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
 /// Moves what stands in the write-ahead log into the file, so that the file alone is whole: for the end of a process, which

@@ -4,4 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
+mod bad_input;
+mod events;
+mod feed;
+mod idempotency;
+mod operations;
+mod permissions;
+mod planted;
+mod reading;
+mod sessions;
 mod setup;
+mod tasks;
+mod users;

@@ -43,6 +43,14 @@ impl Launch {
         self
     }
 
+    /// Known to browsers under another name. The port has to be known beforehand then.
+    #[must_use]
+    pub fn public_url(self, url: &str) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let free = free.expect("a free port").to_string();
+        self.set("MARVIN_LISTEN", &free).set("MARVIN_PUBLIC_URL", url)
+    }
+
     #[must_use]
     pub fn unset(mut self, name: &str) -> Self {
         self.environment.remove(name);
@@ -94,7 +102,12 @@ impl Launch {
         let log = Arc::new(Mutex::new(Vec::new()));
         let logger = collect(child.stderr.take().expect("stderr is piped"), log.clone());
         let mut server = Server { child, launch: self, url: String::new(), said, log, readers: vec![speaker, logger] };
-        server.url = server.await_line("Marvin is ready at ");
+        let named = server.await_line("Marvin is ready at ");
+        // Behind a public name, the server is still reached where it listens.
+        server.url = match server.launch.environment.contains_key("MARVIN_PUBLIC_URL") {
+            true => format!("http://{}", server.launch.environment["MARVIN_LISTEN"]),
+            false => named,
+        };
         server
     }
 }

@@ -4,28 +4,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Personal, events};
+use crate::{Personal, events, opaque_debug};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     pub input: Value,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     pub output: Value,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepResult {
     pub result: Value,
 }
 
 /// Personal, since a message may quote the input.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureText {
     pub message: String,
 }
+
+opaque_debug!(Input, Output, StepResult, FailureText);
 
 /// Why an attempt failed: a stable code for programs and a message for people.
 #[derive(Clone, PartialEq)]

@@ -32,7 +32,7 @@ pub(super) fn number(value: f64) -> String {
 fn with_commas(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (nth, digit) in digits.chars().enumerate() {
-        if nth > 0 && (digits.len() - nth) % 3 == 0 {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -42,7 +42,7 @@ fn with_commas(digits: &str) -> String {
 
 /// Whole percents, except where only a decimal tells them from 0 or 100.
 pub(super) fn percent(value: f64) -> String {
-    let decimals = usize::from((value - value.round()).abs() > 0.05 && (value < 1.0 || value > 99.0));
+    let decimals = usize::from((value - value.round()).abs() > 0.05 && !(1.0..=99.0).contains(&value));
     format!("{value:.decimals$}%")
 }
 

@@ -26,7 +26,7 @@ fn with_rule(change: impl FnOnce(&mut Value)) -> Value {
 #[test]
 fn every_mistake_has_its_pointer() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 15] = [
+    let cases: [(Change, &str); 16] = [
         (|rule| rule["extra"] = json!(1), "/rules/0/extra"),
         (|rule| rule["name"] = json!(5), "/rules/0/name"),
         (|rule| rule["name"] = json!(" "), "/rules/0/name"),
@@ -37,6 +37,10 @@ fn every_mistake_has_its_pointer() {
         (|rule| rule["then"][0] = json!({"shout": 1}), "/rules/0/then/0/shout"),
         (|rule| rule["then"][0] = json!({"output": 1, "task": {}}), "/rules/0/then/0"),
         (|rule| rule["then"][0]["notify"]["to"] = json!("role:king"), "/rules/0/then/0/notify/to"),
+        (
+            |rule| rule["then"][0]["notify"]["to"] = json!("018f0000000070008000000000000001"),
+            "/rules/0/then/0/notify/to",
+        ),
         (|rule| rule["then"][0]["notify"]["severity"] = json!("loud"), "/rules/0/then/0/notify/severity"),
         (|rule| rule["then"][0]["notify"]["body"] = json!("{{ nobody }}"), "/rules/0/then/0/notify/body"),
         (|rule| rule["then"][0]["notify"]["title"] = json!(""), "/rules/0/then/0/notify/title"),
@@ -165,7 +169,8 @@ fn the_deepest_expression_that_is_read_fits_on_a_small_stack() {
 #[test]
 fn work_that_would_take_too_long_is_stopped() {
     let items: Vec<Value> = (0..3_000).map(|i| json!({"n": i, "name": format!("item {i}")})).collect();
-    let input = json!({"items": items, "text": "abc ".repeat(20_000), "one": [1]});
+    let input = json!({"items": items, "text": "abc ".repeat(20_000), "one": [1], "ns": vec![1; 10_000], "large": [vec![1; 5_000]]});
+    let long_body = format!("input.ns.exists(x, {})", vec!["false"; 400].join(" || "));
     let grow = format!("input.one{}.size() > 0", ".map(x, [x,x,x,x,x,x,x,x,x,x,x,x])".repeat(7));
     for when in [
         "input.items.exists(x, input.items.exists(y, x.n + y.n < 0))",
@@ -177,6 +182,9 @@ fn work_that_would_take_too_long_is_stopped() {
         "input.items.exists(x, (input.items + input.items).size() < 3)",
         "input.items.exists(x, [input, input].size() < 2)",
         "input.items.exists(x, input.?items.hasValue() && false)",
+        "input.items.exists(x, (input.items + [1])[0] == 5)",
+        "input.items.exists(x, input.large.exists(y, false))",
+        long_body.as_str(),
         grow.as_str(),
     ] {
         let code = evaluate(&rule(when, json!([])), &input).map_err(|failure| failure.code);

@@ -265,6 +265,13 @@ mod tests {
     }
 
     #[test]
+    fn operators_around_brackets_add_up() {
+        let nested = |times: usize| format!("{}1{}", "(".repeat(times), "+1+1+1)".repeat(times));
+        assert_eq!(check_depth(&nested(EXPRESSION_DEPTH_MAX / 4)), Ok(()));
+        assert!(check_depth(&nested(EXPRESSION_DEPTH_MAX / 4 + 1)).is_err());
+    }
+
+    #[test]
     fn everyday_chains_are_not_deep() {
         let long = vec!["input.customer.address.country in ['AT', 'DE']"; 80].join(" && ");
         assert_eq!(check_depth(&long), Ok(()));

@@ -206,6 +206,13 @@ mod tests {
     }
 
     #[test]
+    fn converting_stops_when_the_room_is_used_up() {
+        let list = json!([1, 2, 3, 4]);
+        assert!(to_json(from_json(&list).as_ref(), &mut Room { bytes_left: 18 }).is_ok());
+        assert_eq!(to_json(from_json(&list).as_ref(), &mut Room { bytes_left: 17 }), Err(too_large()));
+    }
+
+    #[test]
     fn a_value_too_deep_to_be_read_back_is_refused() {
         let deep = (0..=RESULT_DEPTH_MAX).fold(json!(1), |inner, _| json!([inner]));
         assert!(to_json(from_json(&deep).as_ref(), &mut Room::new()).is_err());

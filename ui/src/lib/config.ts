@@ -26,8 +26,8 @@ export type ConfigDraft = InsightDraft | RulesDraft | JsonDraft;
 export const HORIZON = { min: 1, max: 1000, whole: true };
 /** A season needs two full turns in the series, and a series has at most 100,000 values. */
 export const SEASON = { min: 2, max: 50_000, whole: true };
-/** Bands narrower or wider than this carry no message. */
-export const LEVEL_PERCENT = { min: 50, max: 99.9 };
+/** The server's bounds of a level, in percent. */
+export const LEVEL_PERCENT = { min: 1, max: 99.9 };
 
 export function draftOf(kind: string, config: unknown): ConfigDraft {
   const text = JSON.stringify(config ?? {}, null, 2);

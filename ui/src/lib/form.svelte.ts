@@ -45,7 +45,8 @@ export class Form {
     const placed = placeErrors(problem.errors, fields);
     this.errors = placed.at;
     this.rest = placed.rest;
-    this.problem = problem;
+    const allPlaced = problem.errors.length > 0 && placed.rest.length === 0;
+    this.problem = allPlaced ? new Problem({ status: problem.status, title: "Some values were refused", detail: "See the marked fields." }) : problem;
   }
 }
 

@@ -36,6 +36,26 @@ export function shortId(id: string): string {
   return id.slice(-8);
 }
 
+/** A flat list of numbers, as one matches it in indented JSON. */
+const FLAT_LIST = /\[\s+((?:-?[\d.]+(?:e[+-]?\d+)?|null)(?:,\s+(?:-?[\d.]+(?:e[+-]?\d+)?|null))*)\s+\]/gi;
+
+/** Indented JSON, with lists of numbers on one line each. */
 export function pretty(value: unknown): string {
-  return JSON.stringify(value, null, 2) ?? "";
+  const text = JSON.stringify(value, null, 2) ?? "";
+  return text.replace(FLAT_LIST, (_list, items: string) => `[${items.replace(/\s+/g, " ")}]`);
+}
+
+/** Digits that tell the values of a column apart: about this many in the largest. */
+const COLUMN_DIGITS = 5;
+/** Beyond this, digits behind the point are noise. */
+const FRACTION_DIGITS_MAX = 6;
+
+/** One format for a whole column, so that its points stand below each other. */
+export function columnFormat(values: number[]): (value: number) => string {
+  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const wholeDigits = largest < 1 ? 0 : Math.floor(Math.log10(largest)) + 1;
+  const allWhole = values.every(Number.isInteger);
+  const digits = allWhole ? 0 : Math.min(Math.max(COLUMN_DIGITS - wholeDigits, 0), FRACTION_DIGITS_MAX);
+  const format = new Intl.NumberFormat(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return (value) => format.format(value);
 }

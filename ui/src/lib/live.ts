@@ -18,6 +18,7 @@ export const TASK_EVENTS = [
   "failed",
   "cancelled",
   "dead_lettered",
+  "retried",
 ].map((name) => `marvin.task.${name}.v1`);
 export const NOTIFICATION_EVENTS = ["raised", "read"].map((name) => `marvin.notification.${name}.v1`);
 

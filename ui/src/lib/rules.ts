@@ -1,10 +1,13 @@
 // A rules agent's configuration as its form edits it: drafts hold texts, the configuration holds JSON.
 import { isRecord } from "./problem";
 import type { Role, Severity } from "./types";
-import { checkName, checkUuid, parseJson } from "./validate";
+import { characters, checkName, checkUuid, parseJson, type Check } from "./validate";
 
 export const ROLES: readonly Role[] = ["admin", "operator", "member", "auditor", "integrator"];
 export const SEVERITIES: readonly Severity[] = ["info", "success", "warning", "critical"];
+
+/** The server's bound for a text with values in it; what it becomes is cut to fit the inbox. */
+const TEMPLATE_CHARACTERS_MAX = 16_384;
 
 export interface NotifyDraft {
   key: number;
@@ -94,14 +97,19 @@ function checkAction(built: Built, at: string, action: ActionDraft): void {
     const toPerson = action.audience === "person" ? checkUuid(action.person) : null;
     note(built, `${at}/notify/to`, toPerson);
     note(built, `${at}/notify/severity`, null);
-    note(built, `${at}/notify/title`, checkName(action.title, "a title"));
-    note(built, `${at}/notify/body`, null);
+    note(built, `${at}/notify/title`, checkTemplate(action.title, "a title"));
+    note(built, `${at}/notify/body`, checkTemplate(action.body, "what the notification says"));
   } else if (action.type === "task") {
     note(built, `${at}/task/agent_id`, action.agentId === "" ? "Choose an agent." : null);
     note(built, `${at}/task/input`, jsonWords(action.input));
   } else {
     note(built, `${at}/output`, jsonWords(action.value));
   }
+}
+
+function checkTemplate(text: string, what: string): Check {
+  if (text.trim() === "") return `Write ${what}.`;
+  return characters(text) > TEMPLATE_CHARACTERS_MAX ? `At most ${TEMPLATE_CHARACTERS_MAX} characters.` : null;
 }
 
 function note(built: Built, pointer: string, words: string | null): void {

@@ -44,7 +44,7 @@ export function isUnderway(status: TaskStatus): boolean {
   return status === "queued" || status === "running" || status === "waiting_approval" || status === "retrying";
 }
 
-/** A task that ended badly may be given another chance. */
+/** A task that failed may be given another chance; a cancelled one stays cancelled. */
 export function mayRetry(status: TaskStatus): boolean {
-  return status === "failed" || status === "dead" || status === "cancelled";
+  return status === "failed" || status === "dead";
 }

@@ -1,5 +1,4 @@
 // Puts a task's events into words for people.
-import { isRecord } from "./problem";
 import type { LogEvent } from "./types";
 
 export type Tone = "neutral" | "good" | "bad" | "warn" | "active";
@@ -20,14 +19,22 @@ interface Telling {
 const TELLINGS: Record<string, Telling> = {
   submitted: { words: "Submitted", tone: "neutral" },
   started: { words: "Started", tone: "active", facts: ["attempt"] },
-  step_completed: { words: "Finished a step", tone: "neutral", facts: ["name", "kind", "step"] },
+  step_completed: { words: "Finished a step", tone: "neutral", facts: ["name", "kind"] },
   heartbeat_lost: { words: "Lost its worker", tone: "warn", facts: ["attempt"] },
-  retry_scheduled: { words: "Will be tried again", tone: "warn", facts: ["code", "message", "attempt"] },
+  retry_scheduled: { words: "Will be tried again", tone: "warn", facts: ["message", "code"] },
   completed: { words: "Completed", tone: "good" },
-  failed: { words: "Failed", tone: "bad", facts: ["code", "message"] },
+  failed: { words: "Failed", tone: "bad", facts: ["message", "code"] },
   cancelled: { words: "Cancelled", tone: "warn", facts: ["reason"] },
-  dead_lettered: { words: "Given up after the last attempt", tone: "bad", facts: ["code", "message"] },
+  dead_lettered: { words: "Given up after the last attempt", tone: "bad", facts: ["message", "code"] },
+  retried: { words: "Given another chance", tone: "active" },
 };
+
+/** `user/<id>`, `agent/<id>` or `system`, as someone with this id would say it. */
+export function actorWords(actor: string | undefined, userId: string): string {
+  if (actor === `user/${userId}`) return "by you";
+  if (actor?.startsWith("user/")) return "by someone else";
+  return actor?.startsWith("agent/") ? "by an agent" : "";
+}
 
 export function tell(event: LogEvent): Moment {
   const name = eventName(event.type);
@@ -42,19 +49,13 @@ export function eventName(type: string): string {
 }
 
 function firstFact(event: LogEvent, names: string[]): string | null {
-  const facts = { ...nested(event.data.facts), ...event.data.facts };
+  const known = { ...event.data.facts, ...event.data.personal };
   for (const name of names) {
-    const value = facts[name];
+    const value = known[name];
     if (name === "attempt" && typeof value === "number") return `attempt ${value}`;
-    if (typeof value === "string" && value !== "") return value;
-    if (typeof value === "number") return `step ${value}`;
+    if (typeof value === "string" && value !== "") return value.replaceAll("_", " ");
   }
   return null;
-}
-
-/** A failure carries its code one level down, as {error: {code, message}}. */
-function nested(facts: Record<string, unknown> | undefined): Record<string, unknown> {
-  return isRecord(facts?.error) ? facts.error : {};
 }
 
 function sentence(name: string): string {

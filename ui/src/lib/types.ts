@@ -88,7 +88,7 @@ export interface Step {
   step: number | string;
   kind: string;
   name: string;
-  status: string;
+  status?: string;
   started_at: string | null;
   finished_at: string | null;
 }

@@ -10,7 +10,9 @@ export const PASSWORD_CHARACTERS_MAX = 200;
 export const EMAIL_CHARACTERS_MAX = 254;
 
 const CONTROL_CHARACTER = /\p{Cc}/u;
-const EMAIL = /^[^\s@"(),:;<>[\]\\]+@[^\s@.]+(\.[^\s@.]+)*$/u;
+/** What the server takes: an address of ASCII letters, digits and the usual signs, at a domain of any script. */
+const EMAIL_USER = /^[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}$/i;
+const EMAIL_DOMAIN = /^[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?(\.[\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?)*$/u;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 export type Check = string | null;
@@ -30,13 +32,16 @@ export function checkName(name: string, what = "a name"): Check {
 export function checkEmail(email: string): Check {
   if (email.trim() === "") return "Write an email address.";
   if (characters(email) > EMAIL_CHARACTERS_MAX) return `At most ${EMAIL_CHARACTERS_MAX} characters.`;
-  return EMAIL.test(email.trim()) ? null : "An email address looks like name@example.org.";
+  const [user = "", domain = "", ...more] = email.trim().split("@");
+  const fits = more.length === 0 && EMAIL_USER.test(user) && EMAIL_DOMAIN.test(domain);
+  return fits ? null : "An email address looks like name@example.org.";
 }
 
 export function checkPassword(password: string): Check {
   if (password === "") return "Write a password.";
   if (characters(password) < PASSWORD_CHARACTERS_MIN) return `At least ${PASSWORD_CHARACTERS_MIN} characters; this has ${characters(password)}.`;
   if (characters(password) > PASSWORD_CHARACTERS_MAX) return `At most ${PASSWORD_CHARACTERS_MAX} characters.`;
+  if (CONTROL_CHARACTER.test(password)) return "No line breaks, tabs or other control characters.";
   return null;
 }
 

@@ -1,0 +1,23 @@
+//! The rules of every aggregate, the stored form of every event, and what follows from an event.
+#![allow(clippy::unwrap_used)]
+
+mod given;
+mod samples;
+mod task_journal;
+
+mod agent;
+mod agent_limits;
+mod decode;
+mod instance;
+mod kinds;
+mod notification;
+mod notify_requester;
+mod process;
+mod secrecy;
+mod stored;
+mod task_attempts;
+mod task_phases;
+mod task_properties;
+mod task_steps;
+mod task_submission;
+mod user;

@@ -1,0 +1,177 @@
+//! One example of every event: a new event type does not compile until it has one here.
+use chrono::{DateTime, Utc};
+use marvin_domain::{
+    AggregateKind, Event, Name, Personal,
+    agent::{AgentChanged, AgentCreated, AgentEvent, AgentPaused, AgentResumed, AgentRetired, Limits},
+    instance::{AdministratorAdded, AdministratorRemoved, InstanceEvent, InstanceSetUp},
+    notification::{Link, Message, NotificationEvent, NotificationRaised, NotificationRead, Severity},
+    task::{
+        CancelReason, FailureText, Input, Output, StepResult, TaskCancelled, TaskCompleted, TaskDeadLettered,
+        TaskEvent, TaskFailed, TaskHeartbeatLost, TaskRetried, TaskRetryScheduled, TaskStarted, TaskStepCompleted,
+        TaskSubmitted,
+    },
+    user::{Profile, Role, UserErased, UserEvent, UserRegistered},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Stands in every personal field of every example, and must be found nowhere else.
+pub const MARKER: &str = "planted 7f3a";
+
+pub const ADA: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_00a1);
+pub const BOB: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_00b2);
+pub const AGENT: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0a9e);
+pub const TASK: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_7a5c);
+pub const WORKER: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_3042);
+pub const CONVERSATION: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_c044);
+pub const CREDENTIAL: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_c4ed);
+
+/// A moment of the examples' day.
+pub fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000 + second, 250_000_000).unwrap()
+}
+
+pub fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn planted(field: &str) -> String {
+    format!("{field} {MARKER}")
+}
+
+/// Lists an aggregate's examples. The match is what makes the list complete.
+macro_rules! samples {
+    ($list:ident of $event:ident { $($variant:ident => $sample:expr,)+ }) => {
+        pub fn $list() -> Vec<$event> {
+            let complete = |event: &$event| match event { $($event::$variant(_) => ()),+ };
+            let events = vec![$($event::$variant($sample)),+];
+            events.iter().for_each(complete);
+            events
+        }
+    };
+}
+
+samples! {
+    instance of InstanceEvent {
+        SetUp => InstanceSetUp { administrator: ADA },
+        AdministratorAdded => AdministratorAdded { user: BOB },
+        AdministratorRemoved => AdministratorRemoved { user: ADA },
+    }
+}
+
+samples! {
+    user of UserEvent {
+        Registered => UserRegistered {
+            roles: [Role::Operator, Role::Admin].into(),
+            credential: CREDENTIAL,
+            personal: Personal::Known(Profile { email: planted("email"), display_name: name(&planted("name")) }),
+        },
+        Erased => UserErased {},
+    }
+}
+
+samples! {
+    agent of AgentEvent {
+        Created => AgentCreated {
+            name: name("Scribe"),
+            description: "Writes things down".into(),
+            kind: "rules".into(),
+            config: json!({ "level": 0.95, "rules": [] }).into(),
+            limits: Limits::default(),
+        },
+        Changed => AgentChanged {
+            name: Some(name("Oracle")),
+            description: Some("Tells what comes".into()),
+            config: Some(json!({ "horizon": 12 }).into()),
+            limits: Some(Limits { max_attempts: 2, ..Limits::default() }),
+        },
+        Paused => AgentPaused {},
+        Resumed => AgentResumed {},
+        Retired => AgentRetired {},
+    }
+}
+
+fn failure_text() -> Personal<FailureText> {
+    Personal::Known(FailureText { message: planted("message") })
+}
+
+samples! {
+    task of TaskEvent {
+        Submitted => TaskSubmitted {
+            agent_id: AGENT,
+            requested_by: ADA,
+            conversation_id: Some(CONVERSATION),
+            priority: 7,
+            deadline: Some(at(3_600)),
+            max_attempts: 3,
+            parent: Some(TASK),
+            chain_depth: 1,
+            personal: Personal::Known(Input { input: json!({ "message": planted("input") }) }),
+        },
+        Started => TaskStarted { attempt: 1, worker: WORKER },
+        StepCompleted => TaskStepCompleted {
+            attempt: 1,
+            step: 1,
+            kind: "tool".into(),
+            name: "look_up".into(),
+            started_at: at(2),
+            personal: Personal::Known(StepResult { result: json!([planted("result")]) }),
+        },
+        HeartbeatLost => TaskHeartbeatLost { attempt: 1 },
+        RetryScheduled => TaskRetryScheduled {
+            attempt: 2,
+            retry_at: at(30),
+            code: "unreachable".into(),
+            personal: failure_text(),
+        },
+        Completed => TaskCompleted {
+            attempt: 3,
+            agent_id: AGENT,
+            requested_by: ADA,
+            personal: Personal::Known(Output { output: json!({ "summary": planted("output") }) }),
+        },
+        Failed => TaskFailed {
+            attempt: 3,
+            code: "refused".into(),
+            agent_id: AGENT,
+            requested_by: ADA,
+            personal: failure_text(),
+        },
+        DeadLettered => TaskDeadLettered {
+            attempt: 3,
+            code: "timeout".into(),
+            agent_id: AGENT,
+            requested_by: ADA,
+            personal: failure_text(),
+        },
+        Cancelled => TaskCancelled { reason: CancelReason::RequesterErased, agent_id: AGENT, requested_by: ADA },
+        Retried => TaskRetried {},
+    }
+}
+
+samples! {
+    notification of NotificationEvent {
+        Raised => NotificationRaised {
+            recipient: ADA,
+            severity: Severity::Warning,
+            link: Link { kind: "task".into(), id: TASK },
+            personal: Personal::Known(Message { title: planted("title"), body: planted("body") }),
+        },
+        Read => NotificationRead { recipient: ADA },
+    }
+}
+
+/// The examples of one aggregate.
+pub fn of(kind: AggregateKind) -> Vec<Event> {
+    match kind {
+        AggregateKind::Instance => instance().into_iter().map(Event::Instance).collect(),
+        AggregateKind::User => user().into_iter().map(Event::User).collect(),
+        AggregateKind::Agent => agent().into_iter().map(Event::Agent).collect(),
+        AggregateKind::Task => task().into_iter().map(Event::Task).collect(),
+        AggregateKind::Notification => notification().into_iter().map(Event::Notification).collect(),
+    }
+}
+
+pub fn all() -> Vec<Event> {
+    AggregateKind::ALL.iter().copied().flat_map(of).collect()
+}

@@ -1,0 +1,140 @@
+//! What folding a batch promises, for every projection alike.
+use marvin_domain::{AggregateKind, Event};
+use marvin_projections::{Fold, FoldError, agents::Agents, all, fold_of};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+use crate::{
+    journal::{FIRST, Store, log},
+    samples::{self, ADA, BOB},
+};
+
+/// The projection that shows this kind of aggregate.
+fn shown_by(kind: AggregateKind) -> Option<&'static str> {
+    match kind {
+        AggregateKind::Instance => None,
+        AggregateKind::User => Some("users"),
+        AggregateKind::Agent => Some("agents"),
+        AggregateKind::Task => Some("tasks"),
+        AggregateKind::Notification => Some("inbox"),
+    }
+}
+
+/// The examples that concern this projection, in an order that begins a document.
+fn events_of(fold: &dyn Fold) -> Vec<Event> {
+    samples::all().into_iter().filter(|event| shown_by(event.kind()) == Some(fold.name())).collect()
+}
+
+fn of_stream(id: Uuid, events: Vec<Event>) -> impl Iterator<Item = (Uuid, Event)> {
+    events.into_iter().map(move |event| (id, event))
+}
+
+#[test]
+fn an_event_touches_the_document_of_its_stream_in_the_view_of_its_aggregate_only() {
+    for event in log(of_stream(ADA, samples::all())) {
+        let touched: HashMap<&str, Vec<Uuid>> =
+            all().iter().map(|fold| (fold.name(), fold.ids(&event))).filter(|(_, ids)| !ids.is_empty()).collect();
+        let expected = shown_by(event.stream.kind).map(|name| (name, vec![ADA]));
+        assert_eq!(touched, expected.into_iter().collect());
+    }
+}
+
+#[test]
+fn every_event_moves_its_document_to_its_own_position_and_sequence() {
+    for fold in all() {
+        let mut store = Store::default();
+        for (sequence, event) in (1_u64..).zip(log(of_stream(ADA, events_of(&*fold)))) {
+            store.take(&*fold, std::slice::from_ref(&event));
+            let document = &store.0[&ADA];
+            let facts: serde_json::Value = serde_json::from_slice(&document.facts).unwrap();
+            assert_eq!(document.position, event.position);
+            assert_eq!((&facts["position"], &facts["sequence"]), (&event.position.into(), &sequence.into()));
+        }
+    }
+}
+
+#[test]
+fn only_its_first_event_begins_a_document() {
+    for fold in all() {
+        for event in events_of(&*fold).into_iter().skip(1) {
+            let refused = fold.fold(Vec::new(), &log([(ADA, event.clone())]));
+            assert!(
+                matches!(refused, Err(FoldError::NothingToChange { position: FIRST, id: ADA })),
+                "{} began with {event:?}",
+                fold.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_folded_is_named() {
+    let paused = samples::of(AggregateKind::Agent).remove(2);
+    let refused = fold_of::<Agents>().fold(Vec::new(), &log([(ADA, paused)])).unwrap_err();
+    assert_eq!(refused.to_string(), format!("position 101 changes document {ADA}, which no event began"));
+}
+
+#[test]
+fn folding_a_batch_twice_changes_nothing() {
+    for fold in all() {
+        let batch = log(of_stream(ADA, events_of(&*fold)));
+        let mut store = Store::default();
+        assert_eq!(store.take(&*fold, &batch), 1);
+        let once = store.clone();
+        assert_eq!(store.take(&*fold, &batch), 0);
+        assert_eq!(store, once);
+    }
+}
+
+#[test]
+fn an_event_that_was_delivered_twice_within_a_batch_counts_once() {
+    for fold in all() {
+        let batch = log(of_stream(ADA, events_of(&*fold)));
+        let twice: Vec<_> = batch.iter().flat_map(|event| [event.clone(), event.clone()]).collect();
+        let (mut once, mut doubled) = (Store::default(), Store::default());
+        once.take(&*fold, &batch);
+        doubled.take(&*fold, &twice);
+        assert_eq!(doubled, once);
+    }
+}
+
+#[test]
+fn only_documents_that_changed_are_answered() {
+    let fold = fold_of::<Agents>();
+    let created = samples::of(AggregateKind::Agent).remove(0);
+    let (mut store, retired) = (Store::default(), samples::of(AggregateKind::Agent).remove(4));
+    let events = log([(ADA, created.clone()), (BOB, created), (BOB, retired)]);
+    store.take(&*fold, &events[..2]);
+    let changed = fold.fold(store.0.into_values().collect(), &events[2..]).unwrap();
+    assert_eq!(changed.iter().map(|document| document.id).collect::<Vec<_>>(), [BOB]);
+}
+
+#[test]
+fn a_batch_of_no_concern_changes_nothing() {
+    for fold in all() {
+        let others = samples::all().into_iter().filter(|event| shown_by(event.kind()) != Some(fold.name()));
+        assert_eq!(Store::default().take(&*fold, &log(others.map(|event| (ADA, event)))), 0);
+    }
+}
+
+#[test]
+fn a_stored_document_that_does_not_fit_stops_the_fold() {
+    for fold in all() {
+        let batch = log(of_stream(ADA, events_of(&*fold)));
+        let mut store = Store::default();
+        store.take(&*fold, &batch[..1]);
+        let mut document = store.0.remove(&ADA).unwrap();
+        let good = document.facts.clone();
+        for facts in [&b"{}"[..], b"{", b"", b"null"] {
+            document.facts = facts.to_vec();
+            let refused = fold.fold(vec![document.clone()], &batch[1..]);
+            assert!(matches!(refused, Err(FoldError::Malformed { id: ADA, .. })), "{}", fold.name());
+        }
+        document.facts = good;
+        if document.personal.is_some() {
+            document.personal = Some(b"{}".to_vec());
+            let refused = fold.fold(vec![document], &batch[1..]);
+            assert!(matches!(refused, Err(FoldError::Malformed { id: ADA, .. })), "{}", fold.name());
+        }
+    }
+}

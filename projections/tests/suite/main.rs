@@ -1,0 +1,17 @@
+//! What every event does to every document, and what folding promises whichever way the log is cut.
+#![allow(clippy::unwrap_used)]
+
+mod journal;
+/// The domain's example of every event: a new event type shows here too.
+#[path = "../../../domain/tests/suite/samples.rs"]
+mod samples;
+
+mod agents;
+mod documents;
+mod folds;
+mod inbox;
+mod secrecy;
+mod splits;
+mod tasks;
+mod tasks_again;
+mod users;

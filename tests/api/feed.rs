@@ -1,0 +1,157 @@
+//! The live feed: the same events as a pull, resumed at any point, ended with the reader's rights.
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Feed, Server};
+
+/// Rights are looked at twice a second; the rest is leave for a busy machine.
+const END_MAX: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn the_feed_from_the_beginning_says_what_a_pull_says_and_goes_on_live() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.task_done(&agent, json!("words")).await;
+    let mut feed = Feed::open(&admin, "", None).await;
+    let later = admin.submit(&agent, json!("later")).await;
+    let count = usize::try_from(later.position()).unwrap();
+    let fed = feed.take(count).await;
+    let query = "/api/v1/events?limit=1000";
+    let pulled = admin.get_at(query, later.position()).await.expect(200).json().as_array().unwrap().clone();
+    for (fed, pulled) in fed.iter().zip(&pulled) {
+        assert_eq!((&fed.data, fed.id.to_string().as_str()), (pulled, pulled["position"].as_str().unwrap()));
+        assert_eq!(fed.event, pulled["type"].as_str().unwrap());
+    }
+    assert_eq!(fed.last().unwrap().data["subject"], format!("task/{}", later.id()));
+}
+
+#[tokio::test]
+async fn the_feed_begins_behind_what_was_asked_for_and_keeps_to_its_filters() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let first = admin.submit(&agent, json!(1)).await;
+    let second = admin.submit(&agent, json!(2)).await;
+    let after = first.position();
+    let mut feed = Feed::open(&admin, &format!("?after={after}"), None).await;
+    assert_eq!(feed.next().await.unwrap().id, after + 1);
+    let mut resumed = Feed::open(&admin, "?after=0", Some(after)).await;
+    assert_eq!(resumed.next().await.unwrap().id, after + 1, "Last-Event-ID wins: a reconnect repeats the address");
+    let mut submitted = Feed::open(&admin, "?types=task.submitted", None).await;
+    assert_eq!(submitted.take(2).await.iter().map(|event| event.id).collect::<Vec<_>>(), [after, second.position()]);
+    let mut one = Feed::open(&admin, &format!("?subject=task/{}", second.id()), None).await;
+    let subjects: Vec<_> = one.take(3).await.into_iter().map(|event| event.data["subject"].clone()).collect();
+    assert_eq!(subjects, vec![json!(format!("task/{}", second.id())); 3]);
+}
+
+#[tokio::test]
+async fn a_member_is_fed_only_what_is_theirs_to_see() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let ann = admin.colleague("ann", &["member"]).await;
+    let mut feed = Feed::open(&ann, "", None).await;
+    admin.task_done(&agent, json!("admin's words")).await;
+    let own = ann.submit(&agent, json!("ann's words")).await;
+    loop {
+        let event = feed.next().await.unwrap();
+        let subject = event.data["subject"].as_str().unwrap().to_owned();
+        if event.id == own.position() {
+            assert_eq!(event.data["data"]["personal"]["input"], "ann's words");
+            break;
+        }
+        assert!(subject.starts_with("agent/") || subject == format!("user/{}", ann.user_id()), "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_is_cut_off_ten_times_resumes_without_a_skip_or_a_repeat() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let submitters: Vec<_> = (0..4)
+        .map(|submitter| {
+            let (admin, agent) = (admin.clone(), agent.clone());
+            tokio::spawn(async move {
+                let mut last = 0;
+                for number in 0..50 {
+                    last = admin.submit(&agent, json!([submitter, number])).await.position();
+                }
+                last
+            })
+        })
+        .collect();
+    let (mut seen, mut cuts) = (Vec::<(u64, Value)>::new(), Vec::new());
+    for _ in 0..10 {
+        let last = seen.last().map(|(id, _)| *id);
+        let mut feed = Feed::open(&admin, "", last).await;
+        // Anywhere from at once to a few batches on; the connection is dropped with whatever is on its way.
+        let count = usize::from(uuid::Uuid::now_v7().as_bytes()[15]) % 60;
+        cuts.push(count);
+        seen.extend(feed.take(count).await.into_iter().map(|event| (event.id, event.data)));
+    }
+    let mut end = 0;
+    for submitter in submitters {
+        end = submitter.await.unwrap().max(end);
+    }
+    let mut feed = Feed::open(&admin, "", seen.last().map(|(id, _)| *id)).await;
+    while seen.last().is_none_or(|(id, _)| *id < end) {
+        let event = feed.next().await.unwrap();
+        seen.push((event.id, event.data));
+    }
+    let ids: Vec<u64> = seen.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, (1..=end).collect::<Vec<_>>(), "cut after {cuts:?}");
+    let submitted = seen.iter().filter(|(_, event)| event["type"] == "marvin.task.submitted.v1").count();
+    assert_eq!(submitted, 200);
+}
+
+#[tokio::test]
+async fn a_feed_ends_within_about_a_second_of_the_sign_out() {
+    let server = Server::start();
+    let (admin, elsewhere) = (Client::admin(&server).await, Client::admin(&server).await);
+    let mut feed = Feed::open(&admin, "", None).await;
+    let mut other = Feed::open(&elsewhere, "", None).await;
+    feed.next().await.unwrap();
+    admin.delete("/api/v1/session").await.expect(204);
+    ends_soon(&mut feed).await;
+    let agent = elsewhere.agent("rules", json!({ "rules": [] })).await;
+    while other.next().await.unwrap().data["subject"] != format!("agent/{agent}") {}
+}
+
+#[tokio::test]
+async fn a_feed_ends_within_about_a_second_of_its_readers_erasure() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let bob = admin.colleague("bob", &["integrator"]).await;
+    let mut feed = Feed::open(&bob, "", None).await;
+    feed.next().await.unwrap();
+    admin.delete(&format!("/api/v1/users/{}", bob.user_id())).await.expect(200);
+    ends_soon(&mut feed).await;
+}
+
+/// Reads what is still on its way, to the end.
+async fn ends_soon(feed: &mut Feed) {
+    let begun = Instant::now();
+    loop {
+        let left = END_MAX.saturating_sub(begun.elapsed());
+        match feed.next_within(left).await {
+            Some(None) => return,
+            Some(Some(_)) => {}
+            None => panic!("the feed goes on after {:?}", begun.elapsed()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_feeds_and_itself() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let mut feed = Feed::open(&admin, "", None).await;
+    feed.next().await.unwrap();
+    let begun = Instant::now();
+    let stopping = tokio::task::spawn_blocking(move || server.stop());
+    while feed.next().await.is_some() {}
+    stopping.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,5 @@
+//! The promises of the ports, each stated once and run against every adapter.
+#![allow(clippy::unwrap_used)]
+
+mod log;
+mod views;

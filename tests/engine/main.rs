@@ -1,0 +1,9 @@
+//! The machinery between the ports: dispatching, following, sealing, projecting, reacting.
+#![allow(clippy::unwrap_used)]
+
+mod dispatch;
+mod erasure;
+mod follow;
+mod process;
+mod project;
+mod stack;

@@ -1,0 +1,107 @@
+//! Process managers: what a crash repeats happens once.
+use crate::stack::Stack;
+use marvin::{
+    log::{
+        checkpoint::{Checkpoints, SqliteCheckpoints},
+        subscription::Follower,
+    },
+    process::Process,
+    views::{ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
+};
+use marvin_domain::{
+    Envelope, Event,
+    notification::NotificationEvent,
+    process,
+    task::{CancelReason, TaskCommand, TaskEvent},
+    user::{Role, UserCommand},
+};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+async fn views(stack: &Stack) -> Views {
+    let store: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&stack.directory.path().join("views.db")).unwrap());
+    let documents = Documents::new(stack.stores.sealer.clone());
+    let mut reached = Vec::new();
+    let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
+    for fold in marvin_projections::all() {
+        let (sender, receiver) = watch::channel(0);
+        let mut projector = Projector::new(fold.clone(), store.clone(), documents.clone(), sender);
+        projector.prepare().await.unwrap();
+        projector.take(&events).await.unwrap();
+        // The receiver outlives its projector: the view stands still, as far as it is.
+        reached.push((fold, receiver));
+    }
+    Views::new(store, documents, reached)
+}
+
+async fn manager(stack: &Stack, name: &str, views: &Views) -> Process {
+    let manager = process::all().into_iter().find(|manager| manager.name() == name).unwrap();
+    let checkpoints = Arc::new(SqliteCheckpoints(stack.stores.log.database().clone()));
+    Process::new(manager, stack.dispatcher.clone(), views.clone(), checkpoints)
+}
+
+async fn envelopes(stack: &Stack) -> Vec<Arc<Envelope>> {
+    stack.events().await.into_iter().map(Arc::new).collect()
+}
+
+#[tokio::test]
+async fn a_batch_that_a_crash_repeats_notifies_once() {
+    let stack = Stack::new().await;
+    let (user, agent) = (stack.user("a@example.com", &[Role::Member]).await, stack.agent("scribe").await);
+    let task = stack.task(agent, user, json!({})).await;
+    stack.send(task, TaskCommand::Cancel { reason: CancelReason::Requested }).await;
+    let (events, views) = (envelopes(&stack).await, views(&stack).await);
+    let mut first = manager(&stack, "notify_requester", &views).await;
+    assert_eq!(first.resume().await.unwrap(), 0);
+    first.take(&events).await.unwrap();
+    // A crash before the checkpoint: another process takes the same batch.
+    manager(&stack, "notify_requester", &views).await.take(&events).await.unwrap();
+    let raised: Vec<_> = stack
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.event, Event::Notification(NotificationEvent::Raised(_))))
+        .collect();
+    assert_eq!(raised.len(), 1);
+    let cause = events.last().unwrap();
+    assert_eq!(raised[0].metadata.causation, Some(cause.event_id));
+    assert_eq!(raised[0].metadata.correlation, cause.metadata.correlation);
+}
+
+#[tokio::test]
+async fn the_checkpoint_moves_behind_a_batch_that_mattered_and_survives_a_restart() {
+    let stack = Stack::new().await;
+    let (user, agent) = (stack.user("a@example.com", &[Role::Member]).await, stack.agent("scribe").await);
+    let task = stack.task(agent, user, json!({})).await;
+    let last = stack.send(task, TaskCommand::Cancel { reason: CancelReason::Requested }).await;
+    let (events, views) = (envelopes(&stack).await, views(&stack).await);
+    manager(&stack, "notify_requester", &views).await.take(&events).await.unwrap();
+    drop(views);
+    let stack = stack.restarted().await;
+    let checkpoints = SqliteCheckpoints(stack.stores.log.database().clone());
+    assert_eq!(checkpoints.load("notify_requester").await.unwrap(), last.position);
+}
+
+#[tokio::test]
+async fn erasing_a_person_cancels_their_open_tasks_and_no_others() {
+    let stack = Stack::new().await;
+    let (ada, bob) =
+        (stack.user("a@example.com", &[Role::Member]).await, stack.user("b@example.com", &[Role::Member]).await);
+    let agent = stack.agent("scribe").await;
+    let (open, other, ended) = (
+        stack.task(agent, ada, json!({})).await,
+        stack.task(agent, bob, json!({})).await,
+        stack.task(agent, ada, json!({})).await,
+    );
+    stack.send(ended, TaskCommand::Cancel { reason: CancelReason::Requested }).await;
+    stack.send(ada, UserCommand::Erase).await;
+    let (events, views) = (envelopes(&stack).await, views(&stack).await);
+    manager(&stack, "cancel_tasks_of_erased", &views).await.take(&events).await.unwrap();
+    let cancelled: Vec<_> = stack.events().await[events.len()..].to_vec();
+    assert_eq!(cancelled.len(), 1);
+    assert_eq!(cancelled[0].stream.id, open);
+    assert_ne!(cancelled[0].stream.id, other);
+    let Event::Task(TaskEvent::Cancelled(event)) = &cancelled[0].event else { panic!("not a cancellation") };
+    assert_eq!(event.reason, CancelReason::RequesterErased);
+}

@@ -1,0 +1,112 @@
+//! The parts over a fresh data directory, joined as the program joins them but without its loops.
+use marvin::{
+    app::Stores,
+    config::{Flags, Settings},
+    dispatch::{CommandMeta, Dispatcher},
+    log::{EventLog, codec::Codec, tail::Tail},
+    security::subjects::Registration,
+};
+use marvin_domain::{
+    Actor, Directed, Envelope, Name,
+    agent::{AgentCommand, Limits},
+    task::{Submission, TaskCommand},
+    user::{Profile, Role, UserCommand},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+use uuid::Uuid;
+
+pub struct Stack {
+    pub directory: tempfile::TempDir,
+    pub stores: Stores,
+    pub dispatcher: Dispatcher,
+    pub tail: Arc<Tail>,
+}
+
+async fn stores(directory: &tempfile::TempDir) -> Stores {
+    let data_dir = Some(directory.path().join("data").display().to_string());
+    let settings = Settings::load(&Flags { data_dir, ..Flags::default() }, []).unwrap();
+    Stores::open(&settings).await.unwrap()
+}
+
+impl Stack {
+    pub async fn new() -> Self {
+        Self::over(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn over(directory: tempfile::TempDir) -> Self {
+        let stores = stores(&directory).await;
+        let log: Arc<dyn EventLog> = stores.log.clone();
+        let dispatcher = Dispatcher::new(log.clone(), stores.codec.clone());
+        let tail = Tail::new(log, stores.codec.clone());
+        Self { directory, stores, dispatcher, tail }
+    }
+
+    /// As after a crash: everything that was only in memory is gone.
+    pub async fn restarted(self) -> Self {
+        let Self { directory, stores, dispatcher, tail } = self;
+        drop((stores, dispatcher, tail));
+        Self::over(directory).await
+    }
+
+    pub fn codec(&self) -> &Codec {
+        &self.stores.codec
+    }
+
+    pub async fn send(&self, id: Uuid, command: impl Into<marvin_domain::Command>) -> marvin::log::Receipt {
+        self.dispatcher.dispatch(&meta(), &[Directed::new(id, command)]).await.unwrap()
+    }
+
+    /// A person with a key, who holds `roles`.
+    pub async fn user(&self, email: &str, roles: &[Role]) -> Uuid {
+        let registration = self.stores.subjects.register(Uuid::now_v7(), email, 0).await.unwrap();
+        let Registration::Created { user_id } = registration else { panic!("{email} is taken") };
+        let profile = Profile { email: email.into(), display_name: Name::parse("Somebody").unwrap() };
+        let roles = BTreeSet::from_iter(roles.iter().copied());
+        self.send(user_id, UserCommand::Register { profile, roles, credential: Uuid::now_v7() }).await;
+        user_id
+    }
+
+    pub async fn agent(&self, name: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        let (name, config) = (Name::parse(name).unwrap(), json!({ "rules": [] }).into());
+        let create = AgentCommand::Create {
+            name,
+            description: String::new(),
+            kind: "rules".into(),
+            config,
+            limits: Limits::default(),
+        };
+        self.send(id, create).await;
+        id
+    }
+
+    pub async fn task(&self, agent_id: Uuid, requested_by: Uuid, input: Value) -> Uuid {
+        let id = Uuid::now_v7();
+        self.send(id, TaskCommand::Submit(submission(agent_id, requested_by, input))).await;
+        id
+    }
+
+    pub async fn events(&self) -> Vec<Envelope> {
+        let rows = self.stores.log.read(0, 10_000).await.unwrap();
+        self.codec().open(rows).await.unwrap()
+    }
+}
+
+pub fn meta() -> CommandMeta {
+    CommandMeta::new(Actor::System)
+}
+
+pub fn submission(agent_id: Uuid, requested_by: Uuid, input: Value) -> Submission {
+    Submission {
+        agent_id,
+        requested_by,
+        input,
+        conversation_id: None,
+        priority: 5,
+        deadline: None,
+        max_attempts: 3,
+        parent: None,
+        chain_depth: 0,
+    }
+}
