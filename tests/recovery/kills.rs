@@ -12,8 +12,8 @@ use super::{
 const KILLS: usize = 5;
 /// Tasks acknowledged between two kills, at least.
 const ACKNOWLEDGED_MIN: usize = 200;
-/// Events that surely come within the deadline of a wait while there is work.
-const STRETCH_EVENTS: usize = 100;
+/// Events that surely come within the deadline of a wait while there is work: a handful of the slowest tasks.
+const STRETCH_EVENTS: usize = 20;
 /// The kill falls at random within so many further tasks.
 const ACKNOWLEDGED_SPREAD: u64 = 60;
 
