@@ -148,14 +148,6 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
     }
 }
 
-/// What is queued is ready at once, whatever a clock that was set back says; a retry waits for its time.
-fn ready_key(document: &TaskDocument) -> Key {
-    match document.status {
-        TaskStatus::Queued => Key::Integer(0),
-        _ => document.ready_at.into(),
-    }
-}
-
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
     const VERSION: u32 = 1;
@@ -240,7 +232,7 @@ impl Projection for Tasks {
             document.conversation_id.into(),
             document.status.as_str().into(),
             i64::from(document.priority).into(),
-            ready_key(document),
+            document.ready_at.into(),
         ]
     }
 }

@@ -175,17 +175,28 @@ impl Worker {
     }
 
     /// Claims the agent's most urgent ready tasks: by priority, then age.
+    ///
+    /// What is queued is ready at once, whatever the clock says; only a retry waits for its time.
     async fn sweep_agent(self: &Arc<Self>, agent: Uuid, slots_max: u32) -> Result<(), ViewError> {
-        let ready = vec![
-            Filter::is("agent_id", agent),
-            Filter::In("status", vec!["queued".into(), "retrying".into()]),
-            Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis()),
-        ];
         let limit = slots_max.min(PAGE_DOCUMENTS_MAX);
-        let order = Order::HighestThenOldest("priority");
-        let tasks = self.views.list::<Tasks>(ListQuery { filters: ready, order, before: None, limit }).await?;
-        stream::iter(tasks).for_each_concurrent(CLAIMS_AT_ONCE, |task: TaskDocument| self.claim(task.id, agent)).await;
+        let due = Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis());
+        let mut ready = self.list_ready(agent, vec![Filter::is("status", "queued")], limit).await?;
+        ready.extend(self.list_ready(agent, vec![Filter::is("status", "retrying"), due], limit).await?);
+        ready.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.id));
+        ready.truncate(limit as usize);
+        stream::iter(ready).for_each_concurrent(CLAIMS_AT_ONCE, |task| self.claim(task.id, agent)).await;
         Ok(())
+    }
+
+    async fn list_ready(
+        &self,
+        agent: Uuid,
+        mut filters: Vec<Filter>,
+        limit: u32,
+    ) -> Result<Vec<TaskDocument>, ViewError> {
+        filters.push(Filter::is("agent_id", agent));
+        let order = Order::HighestThenOldest("priority");
+        self.views.list::<Tasks>(ListQuery { filters, order, before: None, limit }).await
     }
 
     /// Records the lost heartbeat of running tasks that nobody holds. The log refuses it for an attempt that has ended.

@@ -71,7 +71,7 @@ async fn versions_of_a_view_stand_side_by_side(#[case] subject: Subject) {
 async fn lists_filter_order_and_page(#[case] subject: Subject) {
     let store = &subject.store;
     store.ensure(VIEW).await.unwrap();
-    let kind = |number: u128| if number % 2 == 0 { "even" } else { "odd" };
+    let kind = |number: u128| if number.is_multiple_of(2) { "even" } else { "odd" };
     let all = (1..=10).map(|number| document(number, kind(number), i64::try_from(number % 3).unwrap())).collect();
     store.store(VIEW, all, 1).await.unwrap();
 
