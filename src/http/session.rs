@@ -3,7 +3,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use garde::Validate;
 use marvin_domain::{
-    Actor, Name,
+    Actor,
     instance::{self, Instance},
     user::{Role, Standing, User},
 };
@@ -25,18 +25,15 @@ use super::{
     path::PathId,
     problem::Problem,
     query::{NoParameters, Query},
-    users::UserBody,
+    users::{EMAIL_CHARS_MAX, UserBody, new_user},
 };
 use crate::{
-    accounts::{AccountError, NewUser, user_stream},
+    accounts::{AccountError, user_stream},
     dispatch::CommandMeta,
     error::FieldError,
     log::subscription::BATCH_EVENTS_MAX,
     security::{passwords::PasswordError, sessions::Session},
 };
-
-/// Longest email: RFC 5321 allows no longer path.
-pub(super) const EMAIL_CHARS_MAX: usize = 254;
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -58,27 +55,6 @@ pub struct SetUp {
     password: SecretString,
     #[garde(skip)]
     display_name: String,
-}
-
-/// Checks what a person types to register, all at once.
-pub(super) fn new_user(
-    email: String,
-    display_name: &str,
-    password: SecretString,
-    roles: BTreeSet<Role>,
-) -> Result<NewUser, Problem> {
-    let mut errors = Vec::new();
-    let display_name = Name::parse(display_name)
-        .map_err(|error| errors.push(FieldError::new("/display_name", error.to_string())))
-        .ok();
-    errors.extend(crate::security::passwords::check_policy(&password).err());
-    if email.chars().any(char::is_control) {
-        errors.push(FieldError::new("/email", "must not hold control characters"));
-    }
-    match display_name {
-        Some(display_name) if errors.is_empty() => Ok(NewUser { email, display_name, password, roles }),
-        _ => Err(Problem::unprocessable("Some values were refused.", errors)),
-    }
 }
 
 /// `POST /api/v1/setup`: the first administrator, and their session.
