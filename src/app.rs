@@ -21,7 +21,7 @@ use crate::{
     config::Settings,
     datadir::{DataDir, DataDirError},
     dispatch::{CommandMeta, DispatchError, Dispatcher},
-    erasure::{ErasedInLog, Eraser},
+    erasure::{ErasedInLog, Eraser, followed},
     health::Health,
     http::api::Api,
     log::{
@@ -67,6 +67,11 @@ pub enum StartError {
          delete views.db to go on with this one"
     )]
     SetBack { reached: Position, head: Position },
+    #[error(
+        "subjects.db has followed the log to position {reached} and log.db ends at {head}: the log was set back or lost; put \
+         the right one back"
+    )]
+    LogBehindSubjects { reached: Position, head: Position },
     #[error("the store cannot be prepared")]
     Store(#[from] StoreError),
     #[error("the views cannot be prepared")]
@@ -118,6 +123,10 @@ impl Stores {
         }
 
         let subjects = Arc::new(subjects.prepare().await?) as Arc<dyn SubjectStore>;
+        let reached = followed(&*subjects).await?;
+        if reached > head {
+            return Err(StartError::LogBehindSubjects { reached, head });
+        }
         let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
@@ -172,7 +181,7 @@ impl App {
             let process = Process::new(manager, dispatcher.clone(), views.clone(), checkpoints.clone());
             loops.push(tokio::spawn(follow(tail.clone(), process, health.clone())));
         }
-        let eraser = Eraser::new(stores.subjects.clone(), checkpoints);
+        let eraser = Eraser::new(stores.subjects.clone());
         loops.push(tokio::spawn(follow(tail.clone(), eraser, health.clone())));
 
         let kinds = Kinds::all(views.clone());

@@ -123,15 +123,24 @@ impl Dispatcher {
         });
         loop {
             let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
-            let full = rows.len() == LOAD_PAGE_EVENTS as usize;
+            if rows.is_empty() {
+                return Ok(self.remember(stream, loaded));
+            }
             for envelope in self.codec.open(rows).await? {
                 loaded.state.apply(&envelope.event);
                 (loaded.sequence, loaded.position) = (envelope.sequence, envelope.position);
             }
-            if !full {
-                return Ok(self.remember(stream, loaded));
-            }
         }
+    }
+
+    /// Reads what the cached aggregates of these commands have not seen; answers whether there was anything.
+    async fn refresh_all(&self, commands: &[Directed]) -> Result<bool, DispatchError> {
+        let mut moved = false;
+        for Directed { stream, .. } in commands {
+            let before = self.load(*stream).await?.sequence;
+            moved |= self.refresh(*stream).await?.sequence != before;
+        }
+        Ok(moved)
     }
 
     /// Keeps the newer of what is cached and what was found.
@@ -170,14 +179,25 @@ impl Dispatcher {
         commands: &[Directed],
         precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
     ) -> Result<Receipt, DispatchError> {
+        let mut verified = false;
         for _ in 0..=RACES_MAX {
-            let decided = match self.decide(commands, precondition).await {
+            let decided = self.decide(commands, precondition).await;
+            let appends_nothing = match &decided {
+                Ok(decided) => decided.iter().all(|working| working.events.is_empty()),
+                Err(error) => matches!(error, DispatchError::Refused(_) | DispatchError::Stale { .. }),
+            };
+            // No append will verify what the cache guessed: another process may have moved the streams.
+            if appends_nothing && !verified && self.refresh_all(commands).await? {
+                verified = true;
+                continue;
+            }
+            let decided = match decided {
                 Err(DispatchError::Refused(refusal)) => {
                     return self.first_result(meta).await?.ok_or(DispatchError::Refused(refusal));
                 }
                 decided => decided?,
             };
-            if decided.iter().all(|working| working.events.is_empty()) {
+            if appends_nothing {
                 let satisfied = decided.first().map(|working| standing(working.stream, &working.base));
                 return Ok(match self.first_result(meta).await? {
                     Some(receipt) => receipt,
@@ -220,7 +240,7 @@ impl Dispatcher {
                 Some(index) => index,
                 None => {
                     let base = self.load(*stream).await?;
-                    if touched.is_empty() && !precondition(base.sequence) {
+                    if touched.is_empty() && base.sequence > 0 && !precondition(base.sequence) {
                         return Err(DispatchError::Stale { sequence: base.sequence });
                     }
                     touched.push(Working { stream: *stream, state: base.state.clone(), base, events: Vec::new() });
@@ -252,14 +272,19 @@ impl Dispatcher {
             states.push((working.stream, working.state, expected + events.len() as u64));
             streams.push(StreamAppend { stream: working.stream, expected, events });
         }
-        let receipt =
-            self.log.append(Append { command_id: meta.command_id, digest: meta.digest.clone(), streams }).await?;
-        if !receipt.repeated {
-            for (stream, state, sequence) in states {
-                self.remember(stream, Loaded { state, sequence, position: receipt.position });
+        let append = Append { command_id: meta.command_id, digest: meta.digest.clone(), streams };
+        let dispatcher = self.clone();
+        // In a task of its own: a caller that goes away between the commit and the cache must not leave the cache behind.
+        let appending = tokio::spawn(async move {
+            let receipt = dispatcher.log.append(append).await?;
+            if !receipt.repeated {
+                for (stream, state, sequence) in states {
+                    dispatcher.remember(stream, Loaded { state, sequence, position: receipt.position });
+                }
             }
-        }
-        Ok(receipt)
+            Ok(receipt)
+        });
+        appending.await.map_err(|_| AppendError::Unavailable(crate::sqlite::StoreError::Closed))?
     }
 }
 

@@ -10,11 +10,13 @@ use uuid::Uuid;
 use crate::{
     log::{
         EventLog,
-        checkpoint::Checkpoints,
+        checkpoint::IDLE_EVENTS_MAX,
         subscription::{FollowError, Follower},
     },
-    process::keep_checkpoint,
-    security::{sealer::Erasures, subjects::SubjectStore},
+    security::{
+        sealer::Erasures,
+        subjects::{Checkpoint, SubjectStore, SubjectsError},
+    },
 };
 
 const NAME: &str = "erasure";
@@ -23,16 +25,24 @@ const ERASED_CACHED_MAX: u64 = 100_000;
 /// Events of a user's stream read at once.
 const STREAM_PAGE_EVENTS: u32 = 1_000;
 
+/// Its checkpoint stands beside the keys: a restored store of subjects is behind again, and forgets again.
 pub struct Eraser {
     subjects: Arc<dyn SubjectStore>,
-    checkpoints: Arc<dyn Checkpoints>,
     stored: Position,
 }
 
 impl Eraser {
-    pub fn new(subjects: Arc<dyn SubjectStore>, checkpoints: Arc<dyn Checkpoints>) -> Self {
-        Self { subjects, checkpoints, stored: 0 }
+    pub fn new(subjects: Arc<dyn SubjectStore>) -> Self {
+        Self { subjects, stored: 0 }
     }
+}
+
+/// How far the store of subjects has followed the log; 0 when it never did.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn followed(subjects: &dyn SubjectStore) -> Result<Position, SubjectsError> {
+    Ok(subjects.checkpoint(NAME).await?.map_or(0, |checkpoint| checkpoint.position))
 }
 
 #[async_trait]
@@ -42,18 +52,24 @@ impl Follower for Eraser {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        self.stored = self.checkpoints.load(NAME).await.map_err(|error| FollowError::Again(error.to_string()))?;
+        self.stored = followed(&*self.subjects).await.map_err(|error| FollowError::Again(error.to_string()))?;
         Ok(self.stored)
     }
 
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        let again = |error: SubjectsError| FollowError::Again(error.to_string());
+        let Some(last) = events.last() else { return Ok(()) };
         let mut acted = false;
         for event in events.iter().filter(|event| matches!(event.event, Event::User(UserEvent::Erased(_)))) {
-            let forgotten = self.subjects.forget(event.stream.id).await;
-            forgotten.map_err(|error| FollowError::Again(error.to_string()))?;
+            self.subjects.forget(event.stream.id).await.map_err(again)?;
             acted = true;
         }
-        self.stored = keep_checkpoint(&*self.checkpoints, NAME, events, acted, self.stored).await?;
+        // The first batch is remembered too: from then on an empty log beside this store is known to be a lost one.
+        if acted || self.stored == 0 || last.position - self.stored >= IDLE_EVENTS_MAX {
+            let checkpoint = Checkpoint { position: last.position, event_id: last.event_id };
+            self.subjects.put_checkpoint(NAME, checkpoint).await.map_err(again)?;
+            self.stored = last.position;
+        }
         Ok(())
     }
 }

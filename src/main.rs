@@ -29,7 +29,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         print!("{settings}");
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::init(&settings)?;
+    telemetry::init(&settings.log, settings.log_format)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

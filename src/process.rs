@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     log::{
-        checkpoint::Checkpoints,
+        checkpoint::{Checkpoints, keep_checkpoint},
         subscription::{FollowError, Follower},
     },
     views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, query::Views},
@@ -25,9 +25,6 @@ use crate::{
 
 /// Events of a batch that are worked on at once: enough to share commits, few enough to bound memory.
 const REACTIONS_AT_ONCE: usize = 64;
-/// A checkpoint is written after this many events even when none was of concern, so that a restart re-reads at most these.
-const IDLE_EVENTS_MAX: u64 = 2_000;
-
 pub struct Process {
     manager: Box<dyn ProcessManager>,
     dispatcher: Dispatcher,
@@ -123,22 +120,5 @@ impl Follower for Process {
         let acted = acted.contains(&true);
         self.stored = keep_checkpoint(&*self.checkpoints, self.manager.name(), events, acted, self.stored).await?;
         Ok(())
-    }
-}
-
-/// Writes the checkpoint behind a batch, unless nothing in it mattered and the last one is near. Answers what is stored.
-pub async fn keep_checkpoint(
-    checkpoints: &dyn Checkpoints,
-    name: &'static str,
-    events: &[Arc<Envelope>],
-    acted: bool,
-    stored: Position,
-) -> Result<Position, FollowError> {
-    match events.last() {
-        Some(last) if acted || last.position - stored >= IDLE_EVENTS_MAX => {
-            checkpoints.store(name, last.position, last.event_id).await.map_err(again)?;
-            Ok(last.position)
-        }
-        _ => Ok(stored),
     }
 }

@@ -12,7 +12,12 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-use crate::config::{LogFormat, Settings};
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
 
 /// Our own crates: only their lines are known to hold no payload at any level.
 const OWN_TARGET: &str = "marvin";
@@ -20,15 +25,15 @@ const OWN_TARGET: &str = "marvin";
 /// Libraries whose `info` tells of each start and each migration step.
 const CHATTY_TARGETS: [&str; 2] = ["refinery_core", "actix_server"];
 
-/// Starts logging for the rest of the process, as `settings` say.
+/// Starts logging for the rest of the process: which lines, as [`filter`] reads it, and how; text on a terminal, else JSON.
 ///
 /// # Errors
 /// When logging was started before.
-pub fn init(settings: &Settings) -> Result<(), TryInitError> {
+pub fn init(lines: &str, format: Option<LogFormat>) -> Result<(), TryInitError> {
     let terminal = io::stderr().is_terminal();
-    let format = settings.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     // The filter was parsed when the settings were; a default is better than a process that cannot log.
-    let filter = filter(&settings.log).unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
+    let filter = filter(lines).unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     Registry::default().with(layer(filter, format, colours, io::stderr)).try_init()
 }

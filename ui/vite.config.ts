@@ -23,6 +23,7 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/api": API_ORIGIN } },
+  // The server takes changes only from pages of its own origin.
+  server: { proxy: { "/api": { target: API_ORIGIN, headers: { Origin: API_ORIGIN } } } },
   test: { include: ["src/**/*.test.ts"], environment: "node" },
 });

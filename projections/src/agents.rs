@@ -32,6 +32,7 @@ impl Projection for Agents {
     const NAME: &'static str = "agents";
     const VERSION: u32 = 1;
     const FIELDS: &'static [&'static str] = &["kind", "status"];
+    const INDEXES: &'static [&'static [&'static str]] = &[&["kind"], &["status"]];
     type Document = AgentDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {

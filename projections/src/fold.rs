@@ -12,6 +12,8 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: u32;
     /// Facts by which lists may be filtered, in the order of [`Projection::keys`].
     const FIELDS: &'static [&'static str];
+    /// Fields that lists are filtered by together, and sorted by last. Each gets an index, with the id behind it.
+    const INDEXES: &'static [&'static [&'static str]];
     type Document: Document;
 
     /// The documents that this event touches.
@@ -41,6 +43,7 @@ pub trait Fold: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
     fn fields(&self) -> &'static [&'static str];
+    fn indexes(&self) -> &'static [&'static [&'static str]];
     fn ids(&self, event: &Envelope) -> Vec<Uuid>;
     /// Folds `events`, in order, into the `loaded` documents and answers those that changed.
     ///
@@ -75,6 +78,10 @@ impl<P: Projection> Fold for Typed<P> {
 
     fn fields(&self) -> &'static [&'static str] {
         P::FIELDS
+    }
+
+    fn indexes(&self) -> &'static [&'static [&'static str]] {
+        P::INDEXES
     }
 
     fn ids(&self, event: &Envelope) -> Vec<Uuid> {

@@ -43,6 +43,7 @@ impl Projection for Inbox {
     const NAME: &'static str = "inbox";
     const VERSION: u32 = 1;
     const FIELDS: &'static [&'static str] = &["recipient", "unread"];
+    const INDEXES: &'static [&'static [&'static str]] = &[&["recipient"], &["recipient", "unread"]];
     type Document = NotificationDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {

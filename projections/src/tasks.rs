@@ -153,6 +153,14 @@ impl Projection for Tasks {
     const VERSION: u32 = 1;
     const FIELDS: &'static [&'static str] =
         &["agent_id", "requested_by", "conversation_id", "status", "priority", "ready_at"];
+    const INDEXES: &'static [&'static [&'static str]] = &[
+        &["agent_id"],
+        &["agent_id", "status", "priority"],
+        &["requested_by"],
+        &["requested_by", "status"],
+        &["conversation_id"],
+        &["status"],
+    ];
     type Document = TaskDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {

@@ -49,6 +49,7 @@ impl Projection for Users {
     const NAME: &'static str = "users";
     const VERSION: u32 = 1;
     const FIELDS: &'static [&'static str] = &["status"];
+    const INDEXES: &'static [&'static [&'static str]] = &[&["status"]];
     type Document = UserDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {

@@ -37,7 +37,7 @@ struct Journal {
 }
 
 /// Runs the attempt that was just claimed, to its end. Never fails: what cannot be recorded is found by the sweep.
-pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, agent: &Profile) {
+pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, claim: Uuid, agent: &Profile) {
     let journal = match read_journal(worker, task, agent).await {
         Ok(Some(journal)) => journal,
         Ok(None) => return,
@@ -54,7 +54,7 @@ pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, agent: &Profile) {
     };
     assignment.input = input;
     let run = Run::new(assignment, steps, worker.dispatcher.clone(), worker.kinds.clone());
-    let end = match within(worker, task, agent, run, deadline).await {
+    let end = match within(worker, (task, claim), agent, run, deadline).await {
         Ended::Done(output) => match check_size(&output) {
             Ok(()) => TaskCommand::Complete { attempt, output },
             Err(failure) => fail(attempt, failure, &agent.limits),
@@ -75,7 +75,7 @@ pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, agent: &Profile) {
 /// Runs the handler in a task of its own, so that a cancellation stops it and a panic is only its own.
 async fn within(
     worker: &Arc<Worker>,
-    task: Uuid,
+    (task, claim): (Uuid, Uuid),
     agent: &Profile,
     mut run: Run,
     deadline: Option<DateTime<Utc>>,
@@ -90,10 +90,17 @@ async fn within(
     }
     let Some(handler) = worker.kinds.get(&agent.kind).cloned() else { return Ended::Lost };
     let handling = tokio::spawn(async move { handler.run(&mut run).await });
-    worker.running().insert(task, handling.abort_handle());
+    if let Some((_, overtaken)) = worker.running().insert(task, (claim, handling.abort_handle())) {
+        overtaken.abort();
+    }
     let abort = handling.abort_handle();
     let outcome = tokio::time::timeout(left.map_or(limit, |left| left.min(limit)), handling).await;
-    worker.running().remove(&task);
+    // A later attempt of this process may run under the same task by now.
+    let mut running = worker.running();
+    if running.get(&task).is_some_and(|(current, _)| *current == claim) {
+        running.remove(&task);
+    }
+    drop(running);
     match outcome {
         Ok(Ok(Ok(output))) => Ended::Done(output),
         Ok(Ok(Err(RunError::Failed(failure)))) => Ended::Failed(failure),
@@ -133,12 +140,12 @@ async fn read_journal(worker: &Worker, task: Uuid, agent: &Profile) -> Result<Op
     let (mut journal, mut after) = (None, 0);
     loop {
         let rows = worker.log.read_stream(stream, after, JOURNAL_PAGE_EVENTS).await?;
-        let full = rows.len() == JOURNAL_PAGE_EVENTS as usize;
+        let caught_up = rows.is_empty();
         for envelope in worker.codec.open(rows).await? {
             after = envelope.sequence;
             enter(&mut journal, &envelope, agent);
         }
-        if !full {
+        if caught_up {
             return Ok(journal);
         }
     }

@@ -6,7 +6,11 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::{error::FieldError, views::query::Views};
@@ -69,6 +73,26 @@ pub trait AgentHandler: Send + Sync {
     async fn attempt(&self, _trial: &Trial<'_>) -> Option<Result<Value, TaskFailure>> {
         None
     }
+}
+
+/// Computations of handlers that run at once: they would only slow each other down beyond the cores.
+static COMPUTING: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))));
+
+/// Computes off the async threads. The place is kept until the work is over, also when nobody waits for it any more: a
+/// computation cannot be stopped, and must not run beside more of its kind than there are cores.
+///
+/// # Errors
+/// `agent_crashed` when the work panics.
+pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TaskFailure> {
+    let crashed = || TaskFailure::passing("agent_crashed", "the agent's program failed; this is a defect of Marvin");
+    let place = COMPUTING.clone().acquire_owned().await.map_err(|_| crashed())?;
+    let working = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(place);
+        result
+    });
+    working.await.map_err(|_| crashed())
 }
 
 /// The kinds of agent that this program runs.

@@ -21,7 +21,7 @@ pub enum Taken {
 
 #[async_trait]
 pub trait Slots: Send + Sync {
-    /// Takes one of the agent's `slots_max` slots for a task.
+    /// Takes one of the agent's `slots_max` slots for a task, for `holder`: an id drawn for this claim alone.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -34,11 +34,11 @@ pub trait Slots: Send + Sync {
         ttl: Duration,
     ) -> Result<Taken, StoreError>;
 
-    /// Prolongs all leases of a holder and answers the tasks that it still holds.
+    /// Prolongs the leases of these holders and answers those that still have theirs.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    async fn renew(&self, holder: Uuid, ttl: Duration) -> Result<HashSet<Uuid>, StoreError>;
+    async fn renew(&self, holders: Vec<Uuid>, ttl: Duration) -> Result<HashSet<Uuid>, StoreError>;
 
     /// Frees the task's slot if `holder` has it. Safe to repeat.
     ///
@@ -125,13 +125,19 @@ impl Slots for SqliteSlots {
         self.0.write(move |connection| Ok(take(connection, agent, slots_max, task, holder, millis(ttl))?)).await
     }
 
-    async fn renew(&self, holder: Uuid, ttl: Duration) -> Result<HashSet<Uuid>, StoreError> {
+    async fn renew(&self, holders: Vec<Uuid>, ttl: Duration) -> Result<HashSet<Uuid>, StoreError> {
         self.0
             .write(move |connection| {
-                let sql = format!(
-                    "UPDATE leases SET expires_at = {NOW_MS} + ?2 WHERE holder = ?1 AND expires_at > {NOW_MS} RETURNING task_id"
-                );
-                tasks(connection, &sql, params![bytes(&holder), millis(ttl)])
+                let mut statement = connection.prepare_cached(&format!(
+                    "UPDATE leases SET expires_at = {NOW_MS} + ?2 WHERE holder = ?1 AND expires_at > {NOW_MS}"
+                ))?;
+                let mut renewed = HashSet::with_capacity(holders.len());
+                for holder in holders {
+                    if statement.execute(params![bytes(&holder), millis(ttl)])? > 0 {
+                        renewed.insert(holder);
+                    }
+                }
+                Ok(renewed)
             })
             .await
     }
@@ -203,7 +209,7 @@ mod tests {
         let (agent, task, holder) = (id(), id(), id());
         assert_eq!(slots.take(agent, 1, task, holder, LAPSED).await.unwrap(), Taken::Yes);
         assert!(slots.held().await.unwrap().is_empty());
-        assert!(slots.renew(holder, TTL).await.unwrap().is_empty());
+        assert!(slots.renew(vec![holder], TTL).await.unwrap().is_empty());
         assert_eq!(slots.take(agent, 1, id(), id(), TTL).await.unwrap(), Taken::Yes);
     }
 }

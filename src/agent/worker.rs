@@ -44,7 +44,7 @@ const CLAIMS_AT_ONCE: usize = 16;
 
 /// Everything a worker works with; shared by its loops.
 pub struct Worker {
-    /// Names this process as a holder of leases; another process, or this program started again, is another.
+    /// Names this process in the log as who started a task; this program started again is another.
     pub id: Uuid,
     pub kinds: Kinds,
     pub dispatcher: Dispatcher,
@@ -53,7 +53,8 @@ pub struct Worker {
     pub codec: Codec,
     pub slots: Arc<dyn Slots>,
     room: Arc<Semaphore>,
-    running: Mutex<HashMap<Uuid, AbortHandle>>,
+    /// Claim and handle of each task that runs here.
+    running: Mutex<HashMap<Uuid, (Uuid, AbortHandle)>>,
 }
 
 impl Worker {
@@ -106,7 +107,7 @@ impl Worker {
                 });
             }
             Cancelled(_) => {
-                if let Some(running) = self.running().get(&task) {
+                if let Some((_, running)) = self.running().get(&task) {
                     running.abort();
                 }
             }
@@ -125,14 +126,18 @@ impl Worker {
         let mut tick = tokio::time::interval(HEARTBEAT_INTERVAL);
         loop {
             tick.tick().await;
-            if self.running().is_empty() {
+            // Only what runs now is asked for: a claim that is made meanwhile is not missed for lost.
+            let claims: Vec<(Uuid, Uuid)> = self.running().iter().map(|(task, (claim, _))| (*task, *claim)).collect();
+            if claims.is_empty() {
                 continue;
             }
-            match self.slots.renew(self.id, LEASE_TTL).await {
+            match self.slots.renew(claims.iter().map(|(_, claim)| *claim).collect(), LEASE_TTL).await {
                 // Who lost a lease was given up already: its results would be refused, so it may stop.
-                Ok(held) => {
-                    self.running().iter().filter(|(task, _)| !held.contains(task)).for_each(|(_, run)| run.abort())
-                }
+                Ok(held) => claims.iter().filter(|(_, claim)| !held.contains(claim)).for_each(|(task, claim)| {
+                    if let Some((_, run)) = self.running().get(task).filter(|(running, _)| running == claim) {
+                        run.abort();
+                    }
+                }),
                 Err(error) => warn!(error = %error, "leases could not be renewed"),
             }
         }
@@ -170,17 +175,28 @@ impl Worker {
     }
 
     /// Claims the agent's most urgent ready tasks: by priority, then age.
+    ///
+    /// What is queued is ready at once, whatever the clock says; only a retry waits for its time.
     async fn sweep_agent(self: &Arc<Self>, agent: Uuid, slots_max: u32) -> Result<(), ViewError> {
-        let ready = vec![
-            Filter::is("agent_id", agent),
-            Filter::In("status", vec!["queued".into(), "retrying".into()]),
-            Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis()),
-        ];
         let limit = slots_max.min(PAGE_DOCUMENTS_MAX);
-        let order = Order::HighestThenOldest("priority");
-        let tasks = self.views.list::<Tasks>(ListQuery { filters: ready, order, before: None, limit }).await?;
-        stream::iter(tasks).for_each_concurrent(CLAIMS_AT_ONCE, |task: TaskDocument| self.claim(task.id, agent)).await;
+        let due = Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis());
+        let mut ready = self.list_ready(agent, vec![Filter::is("status", "queued")], limit).await?;
+        ready.extend(self.list_ready(agent, vec![Filter::is("status", "retrying"), due], limit).await?);
+        ready.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.id));
+        ready.truncate(limit as usize);
+        stream::iter(ready).for_each_concurrent(CLAIMS_AT_ONCE, |task| self.claim(task.id, agent)).await;
         Ok(())
+    }
+
+    async fn list_ready(
+        &self,
+        agent: Uuid,
+        mut filters: Vec<Filter>,
+        limit: u32,
+    ) -> Result<Vec<TaskDocument>, ViewError> {
+        filters.push(Filter::is("agent_id", agent));
+        let order = Order::HighestThenOldest("priority");
+        self.views.list::<Tasks>(ListQuery { filters, order, before: None, limit }).await
     }
 
     /// Records the lost heartbeat of running tasks that nobody holds. The log refuses it for an attempt that has ended.
@@ -215,7 +231,8 @@ impl Worker {
         if self.kinds.get(&profile.kind).is_none() {
             return;
         }
-        match self.slots.take(agent, profile.limits.max_concurrency, task, self.id, LEASE_TTL).await {
+        let claim = Uuid::now_v7();
+        match self.slots.take(agent, profile.limits.max_concurrency, task, claim, LEASE_TTL).await {
             Ok(Taken::Yes) => {}
             Ok(Taken::Full | Taken::Held) => return,
             Err(error) => return warn!(task.id = %task, error = %error, "no slot could be asked for"),
@@ -225,13 +242,13 @@ impl Worker {
         meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
         if let Err(error) = self.dispatcher.dispatch(&meta, &[start]).await {
             debug!(task.id = %task, error = %error, "a task was not there to be claimed");
-            return self.release(task).await;
+            return self.release(task, claim).await;
         }
         let worker = self.clone();
         // In a task of its own, so that whoever claimed may be stopped without stopping what was claimed.
         tokio::spawn(async move {
-            attempt::perform(&worker, task, &profile).await;
-            worker.release(task).await;
+            attempt::perform(&worker, task, claim, &profile).await;
+            worker.release(task, claim).await;
             drop(room);
             worker.claim_next(agent, profile.limits.max_concurrency).await;
         });
@@ -246,8 +263,8 @@ impl Worker {
         })
     }
 
-    async fn release(&self, task: Uuid) {
-        if let Err(error) = self.slots.release(task, self.id).await {
+    async fn release(&self, task: Uuid, claim: Uuid) {
+        if let Err(error) = self.slots.release(task, claim).await {
             warn!(task.id = %task, error = %error, "a slot could not be freed; its lease will run out");
         }
     }
@@ -276,7 +293,7 @@ impl Worker {
         self.running().len()
     }
 
-    pub(super) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, AbortHandle>> {
+    pub(super) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, (Uuid, AbortHandle)>> {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

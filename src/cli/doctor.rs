@@ -23,6 +23,8 @@ const REPLAY_BATCH_EVENTS: u32 = 1_000;
 /// # Errors
 /// When a store cannot be opened or read.
 pub fn run(settings: &Settings, views: bool) -> anyhow::Result<ExitCode> {
+    // Opening would make a new instance where there is none: a mistyped directory must not pass for a healthy one.
+    anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
     tokio::runtime::Runtime::new()?.block_on(async {
         let stores = Stores::open(settings).await?;
         println!("log: {} events, every file passes its check", *stores.log.head().borrow());

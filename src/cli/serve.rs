@@ -2,6 +2,7 @@
 use actix_web::{App as Server, HttpServer, middleware::from_fn, rt::System};
 use anyhow::Context;
 use std::{net::TcpListener, time::Duration};
+use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 
 use crate::{
@@ -12,6 +13,8 @@ use crate::{
 
 /// Requests and tasks that run when a stop is asked for may take this long to end.
 const STOP_PATIENCE_S: u64 = 30;
+/// A computation that cannot be stopped may go on this long after everything else has ended.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// A client has this long to send its head; slower ones would hold connections for nothing.
@@ -22,10 +25,20 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Why it could not start, in words.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    System::new().block_on(serve(settings))
+    // The engine has threads of its own, so that neither a slow request nor a large event holds up a heartbeat.
+    let engine = Builder::new_multi_thread().thread_name("engine").enable_all().build()?;
+    let served = System::new().block_on(serve(settings, &engine));
+    engine.shutdown_timeout(ENGINE_PATIENCE);
+    served
 }
 
-async fn serve(settings: &Settings) -> anyhow::Result<()> {
+/// Runs `work` on the engine, whose loops then stay there, and waits for it.
+fn on<T: Send>(engine: &Runtime, work: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(|| engine.block_on(work)).join())
+        .expect("a start that panics ends the program")
+}
+
+async fn serve(settings: &Settings, engine: &Runtime) -> anyhow::Result<()> {
     // The sockets are taken first: an address in use stops the start before any store is opened.
     let listener = listen(settings)?;
     let bound = listener.local_addr()?;
@@ -34,7 +47,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         metrics::listener(address, recorder).with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))
     });
     let measured = measured.transpose()?;
-    let app = App::start(settings, bound).await?;
+    let app = on(engine, App::start(settings, bound))?;
     if let Some((address, server)) = measured {
         tokio::spawn(server);
         info!(%address, "metrics are served");

@@ -12,12 +12,7 @@ const INSTANCE_CHARS_MAX: usize = 31;
 
 pub use crate::security::cipher::Suite as CipherSuite;
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
+pub use telemetry::LogFormat;
 
 /// Scheme, host and port as a browser's `Origin` header spells them: lowercase, without the scheme's own port.
 #[derive(Debug, Clone, PartialEq, Eq)]

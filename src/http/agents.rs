@@ -1,10 +1,11 @@
 //! Agents: made, changed, paused, resumed and retired; their kinds; and trying one without recording anything.
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use chrono::Utc;
 use garde::Validate;
 use marvin_domain::{
     AggregateKind, Directed, Name, StreamId,
-    agent::{Agent, AgentCommand, AgentStatus, Config, Limits, Profile},
+    agent::{Agent, AgentCommand, AgentError, AgentStatus, Config, Limits, Profile},
 };
 use marvin_projections::{
     Key,
@@ -87,7 +88,30 @@ pub struct ChangeAgent {
     #[garde(length(chars, max = DESCRIPTION_CHARS_MAX))]
     description: Option<String>,
     config: Option<Value>,
-    limits: Option<Limits>,
+    limits: Option<ChangeLimits>,
+}
+
+/// What is absent stays as it is.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeLimits {
+    max_attempts: Option<u32>,
+    timeout_ms: Option<u64>,
+    backoff_initial_ms: Option<u64>,
+    backoff_max_ms: Option<u64>,
+    max_concurrency: Option<u32>,
+}
+
+impl ChangeLimits {
+    fn of(self, limits: Limits) -> Limits {
+        Limits {
+            max_attempts: self.max_attempts.unwrap_or(limits.max_attempts),
+            timeout_ms: self.timeout_ms.unwrap_or(limits.timeout_ms),
+            backoff_initial_ms: self.backoff_initial_ms.unwrap_or(limits.backoff_initial_ms),
+            backoff_max_ms: self.backoff_max_ms.unwrap_or(limits.backoff_max_ms),
+            max_concurrency: self.max_concurrency.unwrap_or(limits.max_concurrency),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Validate)]
@@ -151,8 +175,8 @@ fn check_shared(
     if description.is_some_and(|text| text.contains('\0')) {
         errors.push(FieldError::new("/description", "must not hold NUL characters"));
     }
-    if let Some(Err(error)) = limits.map(Limits::check) {
-        errors.push(FieldError::new("/limits", error.to_string()));
+    if let Some(Err(error @ AgentError::LimitOutOfBounds { field, .. })) = limits.map(Limits::check) {
+        errors.push(FieldError::new(format!("/limits/{field}"), error.to_string()));
     }
     (name, errors)
 }
@@ -186,6 +210,7 @@ pub async fn change(
     let precondition = precondition(&request)?;
     let agent = api.agent(id.0).await?;
     let ChangeAgent { name, description, config, limits } = body.into_inner();
+    let limits = limits.map(|limits| limits.of(agent.limits));
     let (parsed, mut errors) = check_shared(name.as_deref(), description.as_deref(), limits.as_ref());
     errors.extend(api.check_config(&agent.kind, config.as_ref()));
     if !errors.is_empty() {
@@ -201,9 +226,10 @@ async fn simple(
     api: &Api,
     caller: &Caller,
     id: PathId,
+    body: &Bytes,
     command: AgentCommand,
 ) -> Result<HttpResponse, Problem> {
-    let meta = api.keyed_meta(request, caller, b"").await?;
+    let meta = api.keyed_meta(request, caller, body).await?;
     Ok(done(&api.dispatcher.dispatch(&meta, &[Directed::new(id.0, command)]).await?))
 }
 
@@ -213,8 +239,9 @@ pub async fn pause(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    body: Bytes,
 ) -> Result<HttpResponse, Problem> {
-    simple(&request, &api, &caller, id, AgentCommand::Pause).await
+    simple(&request, &api, &caller, id, &body, AgentCommand::Pause).await
 }
 
 /// `POST /api/v1/agents/{id}/resume`
@@ -223,8 +250,9 @@ pub async fn resume(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    body: Bytes,
 ) -> Result<HttpResponse, Problem> {
-    simple(&request, &api, &caller, id, AgentCommand::Resume).await
+    simple(&request, &api, &caller, id, &body, AgentCommand::Resume).await
 }
 
 /// `DELETE /api/v1/agents/{id}`: takes no new tasks; history stays.

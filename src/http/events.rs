@@ -20,8 +20,10 @@ const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 1_000;
 /// Positions that one page looks at, however few of them pass its filters.
 const SCAN_POSITIONS_MAX: u64 = 10_000;
+/// Bytes of one answer: a page ends behind the event that reaches them, and the next one goes on.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Events of a stream that its history shows: a task has at most 1,000 steps and a few hundred other events.
-const HISTORY_EVENTS_MAX: u32 = 10_000;
+const HISTORY_EVENTS_MAX: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,21 +60,26 @@ pub async fn pull(
     api.check_after(query.after).await?;
     let head = *api.tail.head().borrow();
     let sight = Sight::of(&caller);
-    let (mut events, mut scanned): (Vec<Value>, Position) = (Vec::new(), query.after);
+    let (mut events, mut bytes, mut scanned): (Vec<String>, usize, Position) = (Vec::new(), 0, query.after);
     'pages: while scanned < head && scanned - query.after < SCAN_POSITIONS_MAX {
         let page = api.tail.read(scanned, BATCH_EVENTS_MAX).await?;
         if page.is_empty() {
             break;
         }
         for envelope in page {
-            if events.len() == limit || envelope.position > query.after + SCAN_POSITIONS_MAX {
+            if events.len() == limit
+                || bytes >= ANSWER_BYTES_MAX
+                || envelope.position > query.after + SCAN_POSITIONS_MAX
+            {
                 break 'pages;
             }
             scanned = envelope.position;
             let in_time = query.from.is_none_or(|from| envelope.recorded_at >= from)
                 && query.to.is_none_or(|to| envelope.recorded_at < to);
             if in_time && selection.takes(&envelope) && sight.sees(&envelope) {
-                events.push(sight.render(&envelope, &api.source));
+                let event = sight.render(&envelope, &api.source).to_string();
+                bytes += event.len();
+                events.push(event);
             }
         }
     }
@@ -81,7 +88,7 @@ pub async fn pull(
     if scanned < head {
         response.insert_header((header::LINK, format!("<{}>; rel=\"next\"", next(&request, scanned))));
     }
-    Ok(response.content_type(BATCH_JSON).body(marvin_domain::event::to_json(&events)))
+    Ok(response.content_type(BATCH_JSON).body(format!("[{}]", events.join(","))))
 }
 
 /// The same request behind `after`.
@@ -121,13 +128,17 @@ async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
 async fn history(request: &HttpRequest, api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
     wait_for_log(request, api).await?;
     let head = api.log_end();
-    let rows = api.log.read_stream(stream, 0, HISTORY_EVENTS_MAX).await?;
-    let envelopes = api.codec.open(rows).await?;
-    if envelopes.is_empty() {
+    let sight = Sight::of(caller);
+    let (mut events, mut after): (Vec<Value>, u64) = (Vec::new(), 0);
+    while events.len() < HISTORY_EVENTS_MAX {
+        let envelopes = api.codec.open(api.log.read_stream(stream, after, BATCH_EVENTS_MAX).await?).await?;
+        let Some(last) = envelopes.last() else { break };
+        after = last.sequence;
+        events.extend(envelopes.iter().map(|envelope| sight.render(envelope, &api.source)));
+    }
+    if events.is_empty() {
         return Err(Problem::not_found());
     }
-    let sight = Sight::of(caller);
-    let events: Vec<_> = envelopes.iter().map(|envelope| sight.render(envelope, &api.source)).collect();
     Ok(HttpResponse::Ok()
         .insert_header((MARVIN_POSITION, head.to_string()))
         .content_type(BATCH_JSON)

@@ -1,5 +1,6 @@
 //! The inbox of whoever asks.
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use marvin_domain::{
@@ -91,13 +92,14 @@ pub async fn read(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    body: Bytes,
 ) -> Result<HttpResponse, Problem> {
     let loaded = api.dispatcher.load(StreamId { kind: AggregateKind::Notification, id: id.0 }).await?;
     let notification = <&Notification>::try_from(&loaded.state).ok();
     if notification.and_then(|notification| notification.recipient) != Some(caller.user_id) {
         return Err(Problem::not_found());
     }
-    let meta = api.keyed_meta(&request, &caller, b"").await?;
+    let meta = api.keyed_meta(&request, &caller, &body).await?;
     Ok(done(&api.dispatcher.dispatch(&meta, &[Directed::new(id.0, NotificationCommand::Read)]).await?))
 }
 

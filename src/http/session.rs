@@ -3,11 +3,14 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use garde::Validate;
 use marvin_domain::{
-    Actor, Name,
+    Actor,
     instance::{self, Instance},
     user::{Role, Standing, User},
 };
-use marvin_projections::users::Users;
+use marvin_projections::{
+    Projection,
+    users::{UserDocument, Users},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,17 +25,15 @@ use super::{
     path::PathId,
     problem::Problem,
     query::{NoParameters, Query},
-    users::UserBody,
+    users::{EMAIL_CHARS_MAX, UserBody, new_user},
 };
 use crate::{
-    accounts::{AccountError, NewUser, user_stream},
+    accounts::{AccountError, user_stream},
     dispatch::CommandMeta,
     error::FieldError,
+    log::subscription::BATCH_EVENTS_MAX,
     security::{passwords::PasswordError, sessions::Session},
 };
-
-/// Longest email: RFC 5321 allows no longer path.
-pub(super) const EMAIL_CHARS_MAX: usize = 254;
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -54,27 +55,6 @@ pub struct SetUp {
     password: SecretString,
     #[garde(skip)]
     display_name: String,
-}
-
-/// Checks what a person types to register, all at once.
-pub(super) fn new_user(
-    email: String,
-    display_name: &str,
-    password: SecretString,
-    roles: BTreeSet<Role>,
-) -> Result<NewUser, Problem> {
-    let mut errors = Vec::new();
-    let display_name = Name::parse(display_name)
-        .map_err(|error| errors.push(FieldError::new("/display_name", error.to_string())))
-        .ok();
-    errors.extend(crate::security::passwords::check_policy(&password).err());
-    if email.chars().any(char::is_control) {
-        errors.push(FieldError::new("/email", "must not hold control characters"));
-    }
-    match display_name {
-        Some(display_name) if errors.is_empty() => Ok(NewUser { email, display_name, password, roles }),
-        _ => Err(Problem::unprocessable("Some values were refused.", errors)),
-    }
 }
 
 /// `POST /api/v1/setup`: the first administrator, and their session.
@@ -144,7 +124,6 @@ async fn check_password(api: &Api, email: &str, password: SecretString) -> Resul
 }
 
 async fn open_session(api: &Api, user_id: Uuid, position: u64, now: DateTime<Utc>) -> Result<HttpResponse, Problem> {
-    api.views.wait::<Users>(position).await.ok();
     let (session, token) = api.sessions.open(Uuid::now_v7(), user_id, now.timestamp_millis()).await?;
     let caller = api.identify(Arc::new(token)).await?;
     let caller = caller.ok_or_else(|| Problem::unauthenticated("The account has ended."))?;
@@ -163,12 +142,28 @@ async fn open_session(api: &Api, user_id: Uuid, position: u64, now: DateTime<Utc
 }
 
 async fn session_body(api: &Api, caller: &Caller) -> Result<serde_json::Value, Problem> {
-    let user = api.views.get::<Users>(caller.user_id).await?;
+    let user = own_account(api, caller.user_id).await?;
     Ok(json!({
         "user": user.as_ref().map(UserBody::of),
         "csrf_token": api.sessions.csrf_token(&caller.token),
         "expires_at": time(caller.session.expires_at_ms),
     }))
+}
+
+/// The person as their own stream has them: signing in waits for no view.
+async fn own_account(api: &Api, id: Uuid) -> Result<Option<UserDocument>, Problem> {
+    let (mut user, mut after): (Option<UserDocument>, u64) = (None, 0);
+    loop {
+        let envelopes = api.codec.open(api.log.read_stream(user_stream(id), after, BATCH_EVENTS_MAX).await?).await?;
+        let Some(last) = envelopes.last() else { return Ok(user) };
+        after = last.sequence;
+        for envelope in &envelopes {
+            match &mut user {
+                Some(user) => Users::apply(user, envelope),
+                None => user = Users::begin(id, envelope),
+            }
+        }
+    }
 }
 
 fn time(millis: i64) -> String {

@@ -2,10 +2,11 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 use futures_util::stream;
-use marvin_domain::Position;
+use marvin_domain::{Envelope, Position};
 use serde::Deserialize;
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     api::Api,
@@ -37,7 +38,7 @@ struct Feed {
     api: web::Data<Api>,
     health: web::Data<Health>,
     caller: Caller,
-    subscription: Subscription,
+    pages: Pages,
     selection: Selection,
     check: tokio::time::Interval,
     last_sent: Instant,
@@ -57,8 +58,8 @@ pub async fn follow(
     api.check_after(after).await?;
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let subscription = Subscription::new(api.tail.clone(), after);
-    let feed = Feed { api, health, caller, subscription, selection, check, last_sent: Instant::now(), begun: false };
+    let pages = Pages::read(Subscription::new(api.tail.clone(), after));
+    let feed = Feed { api, health, caller, pages, selection, check, last_sent: Instant::now(), begun: false };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -75,8 +76,39 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, Problem> {
     position.map(Some).ok_or_else(|| Problem::malformed("Last-Event-ID is the position of an event."))
 }
 
+/// Reads one page ahead in a task of its own: looking at the reader's rights meanwhile must not begin a page anew.
+struct Pages {
+    read: mpsc::Receiver<Vec<Arc<Envelope>>>,
+    reading: AbortHandle,
+}
+
+impl Pages {
+    fn read(mut subscription: Subscription) -> Self {
+        let (pages, read) = mpsc::channel(1);
+        let reading = tokio::spawn(async move {
+            while let Ok(page) = subscription.next().await {
+                if pages.send(page).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { read, reading: reading.abort_handle() }
+    }
+
+    /// None when the log cannot be read. Safe to cancel.
+    async fn next(&mut self) -> Option<Vec<Arc<Envelope>>> {
+        self.read.recv().await
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
 impl Feed {
-    /// What to send next; none when the feed ends. Nothing is read ahead of a slow reader.
+    /// What to send next; none when the feed ends. A slow reader is read ahead of by one page at most.
     async fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             self.begun = true;
@@ -96,10 +128,10 @@ impl Feed {
                         return Some(Bytes::from_static(b": still here\n\n"));
                     }
                 }
-                events = self.subscription.next() => {
+                events = self.pages.next() => {
                     let sight = Sight::of(&self.caller);
                     let mut text = String::new();
-                    for envelope in events.ok()? {
+                    for envelope in events? {
                         if self.selection.takes(&envelope) && sight.sees(&envelope) {
                             let data = sight.render(&envelope, &self.api.source);
                             let (id, name) = (envelope.position, event_type(&envelope));

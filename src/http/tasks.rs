@@ -1,5 +1,6 @@
 //! Tasks: given to agents, followed, cancelled, retried.
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use garde::Validate;
 use marvin_domain::{
@@ -37,7 +38,7 @@ const PRIORITY_MAX: u8 = 9;
 #[garde(allow_unvalidated)]
 pub struct SubmitTask {
     input: Value,
-    conversation_id: Option<Uuid>,
+    conversation_id: Option<PathId>,
     #[garde(range(max = PRIORITY_MAX))]
     priority: Option<u8>,
     deadline: Option<DateTime<Utc>>,
@@ -183,7 +184,7 @@ pub async fn submit(
         agent_id: agent_id.0,
         requested_by: caller.user_id,
         input,
-        conversation_id,
+        conversation_id: conversation_id.map(|id| id.0),
         priority: priority.unwrap_or(PRIORITY_DEFAULT),
         deadline,
         max_attempts: agent.limits.max_attempts,
@@ -239,10 +240,11 @@ async fn simple(
     api: &Api,
     caller: &Caller,
     id: PathId,
+    body: &Bytes,
     command: TaskCommand,
 ) -> Result<HttpResponse, Problem> {
     api.check_task(id.0, caller, Permission::TasksManageAll).await?;
-    let meta = api.keyed_meta(request, caller, b"").await?;
+    let meta = api.keyed_meta(request, caller, body).await?;
     Ok(done(&api.dispatcher.dispatch(&meta, &[Directed::new(id.0, command)]).await?))
 }
 
@@ -252,8 +254,9 @@ pub async fn cancel(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    body: Bytes,
 ) -> Result<HttpResponse, Problem> {
-    simple(&request, &api, &caller, id, TaskCommand::Cancel { reason: CancelReason::Requested }).await
+    simple(&request, &api, &caller, id, &body, TaskCommand::Cancel { reason: CancelReason::Requested }).await
 }
 
 /// `POST /api/v1/tasks/{id}/retry`: gives a failed or dead task a fresh set of attempts.
@@ -262,6 +265,7 @@ pub async fn retry(
     api: web::Data<Api>,
     caller: Caller,
     id: PathId,
+    body: Bytes,
 ) -> Result<HttpResponse, Problem> {
-    simple(&request, &api, &caller, id, TaskCommand::Retry).await
+    simple(&request, &api, &caller, id, &body, TaskCommand::Retry).await
 }

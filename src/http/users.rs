@@ -1,7 +1,10 @@
 //! Users: created, listed, shown and erased by administrators.
 use actix_web::{HttpRequest, HttpResponse, web};
 use garde::Validate;
-use marvin_domain::user::{Role, Standing, User};
+use marvin_domain::{
+    Name,
+    user::{Role, Standing, User},
+};
 use marvin_projections::users::{UserDocument, UserStatus, Users};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -16,15 +19,17 @@ use super::{
     path::PathId,
     problem::Problem,
     query::{NoParameters, Query},
-    session::{EMAIL_CHARS_MAX, new_user},
 };
 use crate::{
-    accounts::user_stream,
+    accounts::{NewUser, user_stream},
+    error::FieldError,
     security::permissions::Permission,
     views::{ListQuery, Order},
 };
 
 const LIST: &str = "users";
+/// Longest email: RFC 5321 allows no longer path.
+pub(super) const EMAIL_CHARS_MAX: usize = 254;
 
 #[derive(Debug, Serialize)]
 pub struct UserBody<'a> {
@@ -77,6 +82,27 @@ pub struct ListUsers {
     #[serde(default)]
     limit: Limit,
     cursor: Option<Cursor>,
+}
+
+/// Checks what a person types to register, all at once.
+pub(super) fn new_user(
+    email: String,
+    display_name: &str,
+    password: SecretString,
+    roles: BTreeSet<Role>,
+) -> Result<NewUser, Problem> {
+    let mut errors = Vec::new();
+    let display_name = Name::parse(display_name)
+        .map_err(|error| errors.push(FieldError::new("/display_name", error.to_string())))
+        .ok();
+    errors.extend(crate::security::passwords::check_policy(&password).err());
+    if email.chars().any(char::is_control) {
+        errors.push(FieldError::new("/email", "must not hold control characters"));
+    }
+    match display_name {
+        Some(display_name) if errors.is_empty() => Ok(NewUser { email, display_name, password, roles }),
+        _ => Err(Problem::unprocessable("Some values were refused.", errors)),
+    }
 }
 
 /// `POST /api/v1/users`

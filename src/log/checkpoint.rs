@@ -1,9 +1,11 @@
 //! How far each follower of the log came.
 use async_trait::async_trait;
-use marvin_domain::Position;
+use marvin_domain::{Envelope, Position};
 use rusqlite::{OptionalExtension, params};
+use std::sync::Arc;
 use uuid::Uuid;
 
+use super::subscription::FollowError;
 use crate::sqlite::{Database, StoreError};
 
 /// Checkpoints of followers that have no store of their own to keep them in.
@@ -20,6 +22,30 @@ pub trait Checkpoints: Send + Sync {
     /// # Errors
     /// When the store cannot be reached; the follower will then do the batch again.
     async fn store(&self, name: &'static str, position: Position, event_id: Uuid) -> Result<(), StoreError>;
+}
+
+/// A checkpoint is written after this many events even when none was of concern, so that a restart re-reads at most these.
+pub const IDLE_EVENTS_MAX: u64 = 2_000;
+
+/// Writes the checkpoint behind a batch, unless nothing in it mattered and the last one is near. Answers what is stored.
+///
+/// # Errors
+/// `Again` when the store cannot be reached.
+pub async fn keep_checkpoint(
+    checkpoints: &dyn Checkpoints,
+    name: &'static str,
+    events: &[Arc<Envelope>],
+    acted: bool,
+    stored: Position,
+) -> Result<Position, FollowError> {
+    match events.last() {
+        Some(last) if acted || last.position - stored >= IDLE_EVENTS_MAX => {
+            let kept = checkpoints.store(name, last.position, last.event_id).await;
+            kept.map_err(|error| FollowError::Again(error.to_string()))?;
+            Ok(last.position)
+        }
+        _ => Ok(stored),
+    }
 }
 
 #[derive(Debug)]

@@ -24,6 +24,8 @@ pub const APPEND_EVENTS_MAX: usize = 1_024;
 pub const PAYLOAD_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Events per page of a read.
 pub const PAGE_EVENTS_MAX: u32 = 10_000;
+/// Sealed bytes per page of a read: opened and decoded they take several times as much. A page holds one event at least.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A sealed event on its way into the log.
 #[derive(Debug, Clone)]
@@ -128,7 +130,8 @@ pub trait EventLog: Send + Sync {
 
     /// Reads events after `after` (exclusive), oldest first, at most `limit` (1..=10_000).
     ///
-    /// Positions never arrive late, so the last one returned is a safe checkpoint. An empty batch means caught up.
+    /// Positions never arrive late, so the last one returned is a safe checkpoint. A page also ends at
+    /// [`PAGE_BYTES_MAX`]; only an empty one means caught up.
     ///
     /// # Errors
     /// `Unavailable` when the store is down; `Corrupt` at the first unreadable row.

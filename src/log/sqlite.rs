@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    APPEND_EVENTS_MAX, Append, AppendError, EventLog, PAGE_EVENTS_MAX, PAYLOAD_BYTES_MAX, ReadError, Receipt,
-    StoredEvent, StreamAppend,
+    APPEND_EVENTS_MAX, Append, AppendError, EventLog, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAYLOAD_BYTES_MAX, ReadError,
+    Receipt, StoredEvent, StreamAppend,
 };
 use crate::sqlite::{Database, Durability, Inspected, OpenError, StoreError};
 
@@ -224,7 +224,16 @@ fn digest_of(metadata: &str) -> Option<String> {
 fn collect(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<StoredEvent>, ReadError> {
     let mut statement = connection.prepare_cached(sql).map_err(StoreError::from)?;
     let rows = statement.query_map(params, stored_event).map_err(StoreError::from)?;
-    Ok(rows.collect::<rusqlite::Result<Vec<_>>>().map_err(StoreError::from)?)
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        let event = row.map_err(StoreError::from)?;
+        bytes += event.payload.len();
+        page.push(event);
+        if bytes >= PAGE_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(page)
 }
 
 fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {

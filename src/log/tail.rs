@@ -1,12 +1,13 @@
 //! The decoded tail: the newest events, opened once per process however many follow them.
 use marvin_domain::{Envelope, Event, Position, user::UserEvent};
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, RwLock},
     time::Duration,
 };
 use tokio::sync::watch;
 use tracing::error;
+use uuid::Uuid;
 
 use super::{EventLog, ReadError, codec::Codec};
 use crate::health::Health;
@@ -14,8 +15,10 @@ use crate::health::Health;
 /// In `/readyz`.
 const NAME: &str = "log";
 
-/// Events kept opened: some seconds of a busy log, a few MB. Whoever is further behind reads pages from the store.
+/// Events kept opened: some seconds of a busy log. Whoever is further behind reads pages from the store.
 const RING_EVENTS_MAX: usize = 4_096;
+/// Sealed bytes of the events kept opened; decoded they take several times as much.
+const RING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Events per page of the feeder.
 const PAGE_EVENTS: u32 = 500;
 /// The slow poll behind the wake-up: finds what another process appended.
@@ -24,9 +27,41 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Tail {
     log: Arc<dyn EventLog>,
     codec: Codec,
-    ring: RwLock<VecDeque<Arc<Envelope>>>,
+    ring: RwLock<Ring>,
     /// The last position that followers may read.
     head: watch::Sender<Position>,
+}
+
+/// The newest events, each with its size, and who was erased since this process began.
+#[derive(Default)]
+struct Ring {
+    events: VecDeque<(Arc<Envelope>, usize)>,
+    bytes: usize,
+    erased: HashSet<Uuid>,
+}
+
+impl Ring {
+    /// Keeps an event, without the words of who is erased: also when it was sealed just before their key was destroyed.
+    fn push(&mut self, mut event: Envelope, bytes: usize) {
+        if let Event::User(UserEvent::Erased(_)) = event.event {
+            self.forget(event.stream.id);
+        }
+        if event.metadata.subject.is_some_and(|subject| self.erased.contains(&subject)) {
+            event.event.erase();
+        }
+        self.events.push_back((Arc::new(event), bytes));
+        self.bytes += bytes;
+        while self.events.len() > RING_EVENTS_MAX || (self.bytes > RING_BYTES_MAX && self.events.len() > 1) {
+            self.bytes -= self.events.pop_front().map_or(0, |(_, bytes)| bytes);
+        }
+    }
+
+    fn forget(&mut self, subject: Uuid) {
+        self.erased.insert(subject);
+        for (event, _) in self.events.iter_mut().filter(|(event, _)| event.metadata.subject == Some(subject)) {
+            Arc::make_mut(event).event.erase();
+        }
+    }
 }
 
 impl Tail {
@@ -58,9 +93,9 @@ impl Tail {
             return Some(Vec::new());
         }
         let ring = self.ring.read().expect("nothing panics while it holds the ring");
-        let first = ring.front()?.position;
+        let first = ring.events.front()?.0.position;
         let skip = usize::try_from((after + 1).checked_sub(first)?).ok()?;
-        Some(ring.iter().skip(skip).take(limit).cloned().collect())
+        Some(ring.events.iter().skip(skip).take(limit).map(|(event, _)| event.clone()).collect())
     }
 
     /// Feeds the tail until the process ends. Runs once per process.
@@ -74,6 +109,7 @@ impl Tail {
                 health.recover(NAME);
                 failing = false;
             }
+            health.database(!matches!(taken, Err(ReadError::Unavailable(_))));
             match taken {
                 Ok(0) => {
                     tokio::time::timeout(POLL_INTERVAL, appended.changed()).await.ok();
@@ -90,28 +126,15 @@ impl Tail {
     }
 
     async fn take(&self, after: Position) -> Result<usize, ReadError> {
-        let events = self.codec.open(self.log.read(after, PAGE_EVENTS).await?).await?;
+        let rows = self.log.read(after, PAGE_EVENTS).await?;
+        let sizes: Vec<usize> = rows.iter().map(|row| row.payload.len()).collect();
+        let events = self.codec.open(rows).await?;
         let Some(last) = events.last().map(|event| event.position) else { return Ok(0) };
-        let count = events.len();
         {
             let mut ring = self.ring.write().expect("nothing panics while it holds the ring");
-            for event in events {
-                if let Event::User(UserEvent::Erased(_)) = event.event {
-                    forget(&mut ring, event.stream.id);
-                }
-                ring.push_back(Arc::new(event));
-            }
-            let surplus = ring.len().saturating_sub(RING_EVENTS_MAX);
-            ring.drain(..surplus);
+            events.into_iter().zip(&sizes).for_each(|(event, bytes)| ring.push(event, *bytes));
         }
         self.head.send_replace(last);
-        Ok(count)
-    }
-}
-
-/// Takes an erased person's words out of the opened events.
-fn forget(ring: &mut VecDeque<Arc<Envelope>>, subject: uuid::Uuid) {
-    for event in ring.iter_mut().filter(|event| event.metadata.subject == Some(subject)) {
-        Arc::make_mut(event).event.erase();
+        Ok(sizes.len())
     }
 }

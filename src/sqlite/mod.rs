@@ -38,7 +38,7 @@ struct Inner {
     writer: Writer,
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Database {
@@ -54,8 +54,12 @@ impl Database {
     /// When the thread cannot be started.
     pub fn start(path: &Path, connection: Connection) -> std::io::Result<Self> {
         let writer = Writer::start(path, connection)?;
-        let inner =
-            Inner { writer, path: path.to_owned(), idle: Mutex::default(), permits: Semaphore::new(READERS_MAX) };
+        let inner = Inner {
+            writer,
+            path: path.to_owned(),
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(READERS_MAX)),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -85,7 +89,8 @@ impl Database {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let _permit = self.inner.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        // The permit goes with the work: a caller that goes away frees no place while its job still runs.
+        let permit = self.inner.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let inner = self.inner.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let connection = match inner.take() {
@@ -94,6 +99,7 @@ impl Database {
             };
             let outcome = job(&connection);
             inner.give_back(connection);
+            drop(permit);
             outcome
         });
         reading.await.map_err(|_| StoreError::Closed)?

@@ -1,6 +1,9 @@
 //! The writer thread: takes what has gathered, runs it in one transaction, commits, and only then answers.
 use rusqlite::Connection;
-use std::path::Path;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
@@ -97,7 +100,9 @@ fn commit(connection: &Connection, batch: &mut Vec<Job>) {
 fn transact(connection: &Connection, batch: &mut Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     for job in batch.drain(..) {
-        replies.push(job(connection));
+        // A job that panics must not take the writer with it: its batch is undone, and the callers hear of it.
+        let run = catch_unwind(AssertUnwindSafe(|| job(connection)));
+        replies.push(run.map_err(|_| StoreError::Commit("a job of the batch panicked".into()))?);
         if connection.is_autocommit() {
             return Err(StoreError::Commit(
                 "the transaction was rolled back by the database (is the disk full?)".into(),

@@ -24,11 +24,13 @@ pub struct ViewId {
     pub name: &'static str,
     pub version: u32,
     pub fields: &'static [&'static str],
+    /// Fields that lists are filtered by together.
+    pub indexes: &'static [&'static [&'static str]],
 }
 
 impl ViewId {
     pub fn of(fold: &dyn Fold) -> Self {
-        Self { name: fold.name(), version: fold.version(), fields: fold.fields() }
+        Self { name: fold.name(), version: fold.version(), fields: fold.fields(), indexes: fold.indexes() }
     }
 }
 

@@ -97,11 +97,14 @@ impl ViewStore for SqliteViews {
         let (table, columns) = (table(view), columns(view));
         self.database
             .write(move |connection| {
+                // The body stands last: a field behind it would be read through all of its pages.
                 let mut sql = format!(
-                    "CREATE TABLE IF NOT EXISTS {table} (id BLOB PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL{columns}) WITHOUT ROWID;"
+                    "CREATE TABLE IF NOT EXISTS {table} \
+                     (id BLOB PRIMARY KEY, position INTEGER NOT NULL{columns}, body BLOB NOT NULL) WITHOUT ROWID;"
                 );
-                for field in view.fields {
-                    sql += &format!("CREATE INDEX IF NOT EXISTS {table}_{field} ON {table} (\"{field}\", id);");
+                for index in view.indexes {
+                    let (name, fields) = (index.join("_and_"), index.join("\", \""));
+                    sql += &format!("CREATE INDEX IF NOT EXISTS {table}_by_{name} ON {table} (\"{fields}\", id);");
                 }
                 Ok(connection.execute_batch(&sql).map_err(StoreError::from)?)
             })

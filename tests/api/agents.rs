@@ -67,8 +67,14 @@ async fn each_refused_value_is_pointed_at_and_nothing_is_made() {
         (body("llm", json!({})), vec!["/kind"]),
         (body("", json!({})), vec!["/kind"]),
         (json!({ "name": " ", "kind": "insight", "config": {} }), vec!["/name"]),
-        (json!({ "name": "A", "kind": "insight", "config": {}, "limits": { "max_attempts": 21 } }), vec!["/limits"]),
-        (json!({ "name": "A", "kind": "insight", "config": {}, "limits": { "timeout_ms": 0 } }), vec!["/limits"]),
+        (
+            json!({ "name": "A", "kind": "insight", "config": {}, "limits": { "max_attempts": 21 } }),
+            vec!["/limits/max_attempts"],
+        ),
+        (
+            json!({ "name": "A", "kind": "insight", "config": {}, "limits": { "timeout_ms": 0 } }),
+            vec!["/limits/timeout_ms"],
+        ),
     ];
     for (body, pointers) in cases {
         let refused = admin.post("/api/v1/agents", &body).await;

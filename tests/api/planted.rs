@@ -42,7 +42,7 @@ fn forms(needle: &str) -> Vec<(String, Vec<u8>)> {
         // The characters at both ends depend on what stands around; those between do not.
         let encoded = STANDARD.encode(format!("{}{needle}", "x".repeat(shift)));
         let inner = encoded.trim_end_matches('=');
-        forms.push((format!("base64 at {shift}"), inner[4.min(shift * 4)..inner.len() - 3].as_bytes().to_vec()));
+        forms.push((format!("base64 at {shift}"), inner.as_bytes()[4.min(shift * 4)..inner.len() - 3].to_vec()));
     }
     forms
 }

@@ -23,7 +23,7 @@ export function steps(page) {
         await walk();
       } catch (thrown) {
         failed = name;
-        await page()?.screenshot({ path: join(PICTURES, "failed.png"), fullPage: true });
+        await page.screenshot({ path: join(PICTURES, "failed.png"), fullPage: true });
         throw thrown;
       }
     });

@@ -5,7 +5,8 @@ use rstest::rstest;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const VIEW: ViewId = ViewId { name: "things", version: 1, fields: &["kind", "rank"] };
+const VIEW: ViewId =
+    ViewId { name: "things", version: 1, fields: &["kind", "rank"], indexes: &[&["kind"], &["kind", "rank"]] };
 const NEXT_VERSION: ViewId = ViewId { version: 2, ..VIEW };
 
 struct Subject {
@@ -70,7 +71,7 @@ async fn versions_of_a_view_stand_side_by_side(#[case] subject: Subject) {
 async fn lists_filter_order_and_page(#[case] subject: Subject) {
     let store = &subject.store;
     store.ensure(VIEW).await.unwrap();
-    let kind = |number: u128| if number % 2 == 0 { "even" } else { "odd" };
+    let kind = |number: u128| if number.is_multiple_of(2) { "even" } else { "odd" };
     let all = (1..=10).map(|number| document(number, kind(number), i64::try_from(number % 3).unwrap())).collect();
     store.store(VIEW, all, 1).await.unwrap();
 

@@ -147,3 +147,17 @@ async fn a_lost_race_is_decided_again_with_fresh_state() {
     let refused = stack.dispatcher.dispatch(&meta(), &[Directed::new(agent, AgentCommand::Resume)]).await;
     assert!(matches!(refused, Err(DispatchError::Refused(_))));
 }
+
+#[tokio::test]
+async fn a_command_that_would_append_nothing_is_decided_by_the_log_and_not_by_a_stale_cache() {
+    let stack = Stack::new().await;
+    let agent = stack.agent("scribe").await;
+    // As after a caller that hung up, or on another node: the log moved, this cache did not see it.
+    let other_node = marvin::dispatch::Dispatcher::new(stack.stores.log.clone(), stack.codec().clone());
+    let paused = other_node.dispatch(&meta(), &[Directed::new(agent, AgentCommand::Pause)]).await.unwrap();
+    let resumed = stack.send(agent, AgentCommand::Resume).await;
+    assert_eq!(resumed.sequence, paused.sequence + 1, "the stale cache took the agent for active");
+    other_node.dispatch(&meta(), &[Directed::new(agent, AgentCommand::Retire)]).await.unwrap();
+    let refused = stack.dispatcher.dispatch(&meta(), &[Directed::new(agent, AgentCommand::Pause)]).await;
+    assert!(matches!(refused, Err(DispatchError::Refused(_))));
+}

@@ -2,8 +2,8 @@
 use crate::stack::{Stack, meta};
 use marvin::{
     dispatch::DispatchError,
-    erasure::Eraser,
-    log::{EventLog, checkpoint::SqliteCheckpoints, subscription::Follower},
+    erasure::{Eraser, followed},
+    log::{EventLog, subscription::Follower},
 };
 use marvin_domain::{Directed, Event, user::Role, user::UserCommand};
 use serde_json::json;
@@ -12,8 +12,7 @@ use std::sync::Arc;
 async fn erase(stack: &Stack, user: uuid::Uuid) {
     stack.send(user, UserCommand::Erase).await;
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
-    let checkpoints = Arc::new(SqliteCheckpoints(stack.stores.log.database().clone()));
-    Eraser::new(stack.stores.subjects.clone(), checkpoints).take(&events).await.unwrap();
+    Eraser::new(stack.stores.subjects.clone()).take(&events).await.unwrap();
 }
 
 #[tokio::test]
@@ -60,4 +59,31 @@ async fn a_key_that_is_missing_without_an_erasure_stops_reading_and_writing() {
     let submit = marvin_domain::task::TaskCommand::Submit(crate::stack::submission(agent, ada, json!("more")));
     let refused = stack.dispatcher.dispatch(&meta(), &[Directed::new(uuid::Uuid::now_v7(), submit)]).await;
     assert!(matches!(refused, Err(DispatchError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn how_far_erasures_are_done_stands_beside_the_keys_so_a_restored_store_forgets_again() {
+    let stack = Stack::new().await;
+    let (ada, kept) =
+        (stack.user("a@example.com", &[Role::Member]).await, stack.directory.path().join("data/subjects.db"));
+    let backup = stack.directory.path().join("backup.db");
+    rusqlite::Connection::open(&kept).unwrap().execute("VACUUM INTO ?1", [backup.to_str()]).unwrap();
+    let agent = stack.agent("scribe").await;
+    stack.task(agent, ada, json!("hers")).await;
+    erase(&stack, ada).await;
+    let done = followed(&*stack.stores.subjects).await.unwrap();
+    assert_eq!(done, stack.events().await.last().unwrap().position);
+    let Stack { directory, stores, dispatcher, tail } = stack;
+    drop((stores, dispatcher, tail));
+    for side in ["-wal", "-shm"] {
+        std::fs::remove_file(directory.path().join(format!("data/subjects.db{side}"))).ok();
+    }
+    std::fs::copy(directory.path().join("backup.db"), &kept).unwrap();
+    let stack = Stack::over(directory).await;
+    let mut eraser = Eraser::new(stack.stores.subjects.clone());
+    let after = eraser.resume().await.unwrap();
+    assert!(after < done, "a restored store of subjects was taken for done");
+    let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
+    eraser.take(&events).await.unwrap();
+    assert!(stack.events().await.iter().any(|event| event.event.is_erased()));
 }

@@ -34,7 +34,7 @@ impl Stack {
         Self::over(tempfile::tempdir().unwrap()).await
     }
 
-    async fn over(directory: tempfile::TempDir) -> Self {
+    pub async fn over(directory: tempfile::TempDir) -> Self {
         let stores = stores(&directory).await;
         let log: Arc<dyn EventLog> = stores.log.clone();
         let dispatcher = Dispatcher::new(log.clone(), stores.codec.clone());

@@ -12,8 +12,8 @@ use super::{
 const KILLS: usize = 5;
 /// Tasks acknowledged between two kills, at least.
 const ACKNOWLEDGED_MIN: usize = 200;
-/// Events that surely come within the deadline of a wait while there is work.
-const STRETCH_EVENTS: usize = 100;
+/// Events that surely come within the deadline of a wait while there is work: a handful of the slowest tasks.
+const STRETCH_EVENTS: usize = 20;
 /// The kill falls at random within so many further tasks.
 const ACKNOWLEDGED_SPREAD: u64 = 60;
 
@@ -108,7 +108,9 @@ fn check_log(events: &[Event], load: &Load, agents: &Agents, people: &[Client]) 
     }
     let acknowledged = load.acknowledged.lock().unwrap();
     let answered: BTreeMap<u64, &str> = acknowledged.iter().map(|(order, id)| (order.marker, id.as_str())).collect();
-    assert_eq!(asked, answered, "the log holds every acknowledged task once, and no other");
+    let lost: Vec<_> = answered.iter().filter(|(marker, id)| asked.get(marker) != Some(id)).collect();
+    assert!(lost.is_empty(), "acknowledged and not in the log: {lost:?}");
+    assert_eq!(asked.len(), answered.len(), "the log holds no other task");
     let told = journal::notifications(events);
     for task in tasks.values() {
         check_task(task, &tasks, &told, agents);

@@ -69,6 +69,8 @@ fn expect_refused(launch: &Launch, reason: &str) {
     expect_unchanged(&before, &snapshot(launch.data_dir()));
 }
 
+/// A word of the refusal, and how its cause comes about.
+type Spoiled<'a> = (&'static str, &'a dyn Fn(&Launch));
 type Damage = (&'static str, fn(&Launch, &str), &'static str);
 
 /// What may befall a file, and the word that the refusal has for it.
@@ -138,7 +140,7 @@ async fn a_key_file_that_does_not_serve_is_refused(#[case] killed: bool) {
     assert_eq!(wal > 0, killed);
     let key = |launch: &Launch| path(launch, "master.key");
     let other = Launch::with_admin().start().stop();
-    let cases: [(&str, &dyn Fn(&Launch)); 4] = [
+    let cases: [Spoiled<'_>; 4] = [
         ("was made with another key", &|launch| assert!(fs::copy(key(other.launch()), key(launch)).is_ok())),
         ("is missing", &|launch| files::remove(launch, "master.key")),
         ("can be read by others", &|launch| {

@@ -34,12 +34,12 @@ CREATE TABLE checkpoints (
     event_id BLOB    NOT NULL
 ) STRICT;
 
--- Who holds a task's slot, and until when. `token` rises with every holder.
+-- Who holds a task's slot, and until when. A holder is one claim: a late one cannot free the slot of its successor.
 CREATE TABLE leases (
     agent_id   BLOB    NOT NULL,
     slot       INTEGER NOT NULL,
     task_id    BLOB    NOT NULL UNIQUE,
-    holder     BLOB    NOT NULL,
+    holder     BLOB    NOT NULL,         -- drawn anew for each claim
     expires_at INTEGER NOT NULL,         -- milliseconds since 1970
     PRIMARY KEY (agent_id, slot)
 ) STRICT;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{InsightConfig, InsightInput, InsightOutput, analyse, check_config, check_input};
 use crate::{
-    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial},
+    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, compute},
     error::FieldError,
 };
 
@@ -18,9 +18,7 @@ async fn analysed(config: &Value, input: &Value) -> Result<Value, TaskFailure> {
         TaskFailure::lasting("input_refused", first)
     };
     let (config, input) = (check_config(config).map_err(refused)?, check_input(input).map_err(refused)?);
-    let output = tokio::task::spawn_blocking(move || analyse(&config, &input)).await;
-    let output =
-        output.map_err(|_| TaskFailure::passing("agent_crashed", "the analysis failed; this is a defect of Marvin"))?;
+    let output = compute(move || analyse(&config, &input)).await?;
     Ok(serde_json::to_value(output).expect("finite numbers and texts are JSON"))
 }
 

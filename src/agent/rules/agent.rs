@@ -11,7 +11,7 @@ use super::{
     Action, Evaluation, Facts, Recipient, RuleFailure, RulesConfig, RulesInput, RulesOutput, Severity, compile,
 };
 use crate::{
-    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, run::Effect},
+    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, compute, run::Effect},
     error::FieldError,
     time::rfc3339,
     views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, query::Views},
@@ -106,15 +106,14 @@ async fn evaluated(
     agent: Value,
     now: DateTime<Utc>,
 ) -> Result<Evaluation, TaskFailure> {
-    let work = tokio::task::spawn_blocking(move || {
+    compute(move || {
         let rules = compile(&config).map_err(|errors| {
             let first = errors.first().map(|error| format!("{} {}", error.pointer, error.detail)).unwrap_or_default();
             TaskFailure::lasting("config_refused", first)
         })?;
         Ok(rules.evaluate(&Facts { input: &input, task: &task, agent: &agent, now })?)
-    });
-    let crashed = |_| TaskFailure::passing("agent_crashed", "the evaluation failed; this is a defect of Marvin");
-    work.await.map_err(crashed)?
+    })
+    .await?
 }
 
 #[async_trait]
