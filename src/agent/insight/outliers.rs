@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn at_most_one_value_in_ten_is_unusual() {
         let (small, large) = (noise(6, 300), noise(8, 300));
-        let value = |at: usize| if at % 6 == 0 { large[at] } else { 0.001 * small[at] };
+        let value = |at: usize| if at.is_multiple_of(6) { large[at] } else { 0.001 * small[at] };
         assert_eq!(found(&(0..300).map(value).collect::<Vec<_>>(), None).len(), 30);
     }
 
