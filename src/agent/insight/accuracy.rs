@@ -1,8 +1,8 @@
 //! How well the whole analysis forecasts real series, judged at origins it knows nothing of: each time it sees only what came
 //! before, and its forecast is compared with what came after.
 
-use super::testing::{air_passengers, input, nottingham};
-use super::{InsightConfig, analyse};
+use super::testing::{air_passengers, input, noise, nottingham};
+use super::{ForecastPoint, InsightConfig, analyse};
 
 const ORIGINS: usize = 8;
 const SEASON: usize = 12;
@@ -79,6 +79,37 @@ fn ranges_at_95_percent_hold_88_to_99_percent_of_what_came() {
     let coverage = inside as f64 / count as f64;
     println!("inside over both series: {coverage:.3}");
     assert!((0.88..=0.99).contains(&coverage), "{coverage}");
+}
+
+/// Series that nothing here was set by: a wandering level, a level with noise, and a trend with a season and noise.
+fn simulated(seed: u64) -> [Vec<f64>; 3] {
+    let shaken = noise(seed, 132);
+    let wandering = shaken.iter().scan(100.0, |level, step| {
+        *level += step;
+        Some(*level)
+    });
+    let season = noise(seed + 1_000, SEASON);
+    let seasonal = |(at, noise): (usize, &f64)| 50.0 + 0.3 * at as f64 + 6.0 * season[at % SEASON] + noise;
+    let level = shaken.iter().map(|noise| 20.0 + noise).collect();
+    [wandering.collect(), level, shaken.iter().enumerate().map(seasonal).collect()]
+}
+
+#[test]
+fn ranges_are_as_honest_on_series_that_they_were_not_set_by() {
+    let (mut inside, mut count) = ([0; 3], 0);
+    let config = InsightConfig { season: None, horizon: 12, level: 0.95 };
+    for seed in 0..30 {
+        count += config.horizon;
+        for (kind, values) in simulated(seed).iter().enumerate() {
+            let (past, future) = values.split_at(values.len() - config.horizon);
+            let forecast = analyse(&config, &input(past)).forecast;
+            let holds = |(point, truth): &(&ForecastPoint, &f64)| point.lower <= **truth && **truth <= point.upper;
+            inside[kind] += forecast.iter().zip(future).filter(holds).count();
+        }
+    }
+    let coverage = inside.map(|inside| inside as f64 / count as f64);
+    println!("inside for a wandering level, a level, a trend with a season: {coverage:.3?}");
+    assert!(coverage.iter().all(|coverage| *coverage >= 0.85), "{coverage:?}");
 }
 
 #[test]

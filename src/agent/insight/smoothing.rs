@@ -11,8 +11,9 @@ const POINTS_MAX: usize = 300;
 /// Fewest values for a fit: the largest form has five parameters, and their correction for small samples needs eight.
 const POINTS_MIN: usize = 10;
 
-/// Steps of the search for parameters. The fit is as good as done after about 150; a flat likelihood would use 2,000.
-const STEPS_MAX: usize = 200;
+/// Steps of the search for parameters. With 200 the example series were forecast no better, and ten years of months could cost
+/// more than 20 ms; with 80 they were forecast a little worse.
+const STEPS_MAX: usize = 120;
 
 /// Where the standardised series is centred: the search takes first steps of 5 percent of a state, so half a deviation.
 const CENTRE: f64 = 10.0;
