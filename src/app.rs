@@ -15,7 +15,7 @@ use crate::{
     accounts::{AccountError, Accounts, NewUser},
     agent::{
         Kinds,
-        slots::{Slots, SqliteSlots},
+        slots::{Slots, sqlite::SqliteSlots},
         worker::Worker,
     },
     config::Settings,
@@ -26,7 +26,7 @@ use crate::{
     http::api::Api,
     log::{
         EventLog,
-        checkpoint::{Checkpoints, SqliteCheckpoints},
+        checkpoint::{Checkpoints, sqlite::SqliteCheckpoints},
         codec::Codec,
         sqlite::SqliteLog,
         subscription::follow,
@@ -42,7 +42,8 @@ use crate::{
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
-    sqlite::{OpenError, StoreError, gather},
+    sqlite::OpenError,
+    store::StoreError,
     views::{ViewError, ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
 
@@ -89,7 +90,8 @@ pub struct Stores {
     pub views: SqliteViews,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
-    pub data_dir: DataDir,
+    /// Held for as long as the stores are open.
+    _data_dir: DataDir,
 }
 
 impl Stores {
@@ -131,7 +133,19 @@ impl Stores {
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
-        Ok(Self { log, subjects, views, sealer, codec, data_dir })
+        Ok(Self { log, subjects, views, sealer, codec, _data_dir: data_dir })
+    }
+
+    /// Finishes what was handed in and leaves each database whole in its one file. Nothing is written from then on.
+    pub async fn close(&self) {
+        let log = self.log.database().close().await.map_err(|error| error.to_string());
+        let views = self.views.database().close().await.map_err(|error| error.to_string());
+        let subjects = self.subjects.close().await.map_err(|error| error.to_string());
+        for (file, closed) in [("log.db", log), ("views.db", views), ("subjects.db", subjects)] {
+            if let Err(error) = closed {
+                warn!(file, error, "the newest changes stay in the write-ahead log beside the file");
+            }
+        }
     }
 }
 
@@ -145,7 +159,7 @@ pub struct App {
     pub health: Health,
     worker: Arc<Worker>,
     loops: Vec<JoinHandle<()>>,
-    data_dir: DataDir,
+    stores: Stores,
 }
 
 impl App {
@@ -196,7 +210,7 @@ impl App {
             public_url: settings.public_origin(bound).to_string(),
             accounts: Accounts::new(dispatcher.clone(), stores.subjects.clone(), passwords.clone()),
             sessions: Sessions::new(stores.subjects.clone()),
-            subjects: stores.subjects,
+            subjects: stores.subjects.clone(),
             throttle: SignInThrottle::default(),
             setup: SetupTokens::default(),
             dispatcher,
@@ -208,7 +222,7 @@ impl App {
             passwords,
         });
         loops.push(tokio::spawn(keep_house(api.clone(), worker.clone())));
-        Ok(Self { api, health, worker, loops, data_dir: stores.data_dir })
+        Ok(Self { api, health, worker, loops, stores })
     }
 
     /// With no user yet: creates the administrator that the settings name, else answers a one-time setup link.
@@ -251,13 +265,10 @@ impl App {
         for running in &self.loops {
             running.abort();
         }
-        for path in [self.data_dir.log(), self.data_dir.subjects(), self.data_dir.views()] {
-            let name = path.display().to_string();
-            let gathered = tokio::task::spawn_blocking(move || gather(&path)).await;
-            if let Err(error) = gathered.unwrap_or(Err(StoreError::Closed)) {
-                warn!(file = name, error = %error, "the newest changes stay in the write-ahead log beside the file");
-            }
+        for running in self.loops {
+            running.await.ok();
         }
+        self.stores.close().await;
     }
 }
 

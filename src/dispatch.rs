@@ -284,7 +284,7 @@ impl Dispatcher {
             }
             Ok(receipt)
         });
-        appending.await.map_err(|_| AppendError::Unavailable(crate::sqlite::StoreError::Closed))?
+        appending.await.map_err(|_| AppendError::Unavailable(crate::store::StoreError::Closed))?
     }
 }
 
@@ -297,5 +297,5 @@ fn standing(stream: StreamId, loaded: &Loaded) -> Receipt {
 }
 
 fn unavailable(error: SealError) -> AppendError {
-    AppendError::Unavailable(crate::sqlite::StoreError::Commit(error.to_string()))
+    AppendError::Unavailable(crate::store::StoreError::Commit(error.to_string()))
 }

@@ -17,6 +17,7 @@ pub mod process;
 pub mod security;
 pub mod setup;
 pub mod sqlite;
+pub mod store;
 pub mod telemetry;
 pub mod time;
 pub mod views;

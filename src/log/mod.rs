@@ -16,7 +16,7 @@ pub mod sqlite;
 pub mod subscription;
 pub mod tail;
 
-use crate::sqlite::StoreError;
+use crate::store::StoreError;
 
 /// Events of one command: the largest is a rule that tells a whole role, 1,000 people, and records its step.
 pub const APPEND_EVENTS_MAX: usize = 1_024;

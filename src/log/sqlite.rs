@@ -11,7 +11,10 @@ use super::{
     APPEND_EVENTS_MAX, Append, AppendError, EventLog, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAYLOAD_BYTES_MAX, ReadError,
     Receipt, StoredEvent, StreamAppend,
 };
-use crate::sqlite::{Database, Durability, Inspected, OpenError, StoreError};
+use crate::{
+    sqlite::{Database, Durability, Inspected, OpenError},
+    store::StoreError,
+};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite/log");

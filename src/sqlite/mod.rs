@@ -13,20 +13,10 @@ mod writer;
 pub use open::{Durability, Inspected, OpenError, gather, one_line};
 use writer::Writer;
 
+use crate::store::StoreError;
+
 /// Connections that read at once: more than the cores of a small machine gain nothing.
 const READERS_MAX: usize = 4;
-
-/// A statement failed, or the database is closed. What was asked for was not done; it may be tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("the database refused a statement")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The transaction could not be committed, for a reason that struck the whole batch.
-    #[error("the database could not commit: {0}")]
-    Commit(String),
-    #[error("the database is closed")]
-    Closed,
-}
 
 /// A handle that may be cloned; the file is closed when the last one goes.
 #[derive(Clone)]
@@ -77,6 +67,15 @@ impl Database {
         E: From<StoreError> + Send + 'static,
     {
         self.inner.writer.run(job).await
+    }
+
+    /// Finishes the writes handed in before, leaves the file whole without a write-ahead log, and writes nothing from then on:
+    /// a later write reads [`StoreError::Closed`]. Safe to repeat.
+    ///
+    /// # Errors
+    /// As [`gather`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.inner.writer.close().await
     }
 
     /// Runs `job` on a reader, outside the async threads. It sees every commit that was acknowledged before.

@@ -3,7 +3,8 @@ use refinery::Runner;
 use rusqlite::{Connection, config::DbConfig};
 use std::path::{Path, PathBuf};
 
-use super::{Database, StoreError};
+use super::Database;
+use crate::store::StoreError;
 
 /// How long a statement waits for another connection's lock. Only a checkpoint or a backup ever holds one here.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
@@ -142,14 +143,11 @@ fn only_for_owner(path: &Path) -> Result<(), OpenError> {
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
-/// Moves what stands in the write-ahead log into the file, so that the file alone is whole: for the end of a process, which
-/// closes no connection that a thread still holds. Safe to repeat.
+/// Moves what stands in the write-ahead log into the file, so that the file alone is whole. Safe to repeat.
 ///
 /// # Errors
 /// When a reader or writer is in the way for longer than a statement waits, or the disk is full; nothing is lost then.
-pub fn gather(path: &Path) -> Result<(), StoreError> {
-    let connection = Connection::open(path)?;
-    tune_reader(&connection)?;
+pub fn gather(connection: &Connection) -> Result<(), StoreError> {
     let is_blocked: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if is_blocked { Err(StoreError::Commit("the file is in use".into())) } else { Ok(()) }
 }

@@ -7,7 +7,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use super::StoreError;
+use super::open::gather;
+use crate::store::StoreError;
 
 /// Jobs that may wait; beyond it callers wait to hand theirs in, so that memory stays bounded.
 const QUEUE_JOBS_MAX: usize = 1_024;
@@ -18,27 +19,52 @@ const BATCH_JOBS_MAX: usize = 256;
 type Reply = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
 type Job = Box<dyn FnOnce(&Connection) -> Reply + Send>;
 
+/// Answered once everything is in the one file.
+type Closed = oneshot::Sender<Result<(), StoreError>>;
+
+enum Message {
+    Job(Job),
+    Close(Closed),
+}
+
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    messages: mpsc::Sender<Message>,
 }
 
 impl Writer {
     pub(super) fn start(path: &Path, connection: Connection) -> std::io::Result<Self> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_JOBS_MAX);
+        let (messages, mut queue) = mpsc::channel::<Message>(QUEUE_JOBS_MAX);
         let name = path.file_name().map_or_else(|| "sqlite".into(), |name| name.to_string_lossy().into_owned());
         std::thread::Builder::new().name(name).spawn(move || {
             let mut batch = Vec::with_capacity(BATCH_JOBS_MAX);
-            while let Some(first) = queue.blocking_recv() {
+            let mut next = queue.blocking_recv();
+            while let Some(Message::Job(first)) = next {
                 batch.push(first);
-                while batch.len() < BATCH_JOBS_MAX
-                    && let Ok(job) = queue.try_recv()
-                {
-                    batch.push(job);
-                }
+                next = loop {
+                    match queue.try_recv() {
+                        Ok(Message::Job(job)) if batch.len() < BATCH_JOBS_MAX => batch.push(job),
+                        other => break other.ok(),
+                    }
+                };
                 commit(&connection, &mut batch);
+                next = next.or_else(|| queue.blocking_recv());
+            }
+            // What still waits is dropped with the queue, and reads "closed".
+            drop(queue);
+            if let Some(Message::Close(answer)) = next {
+                answer.send(gather(&connection)).ok();
             }
         })?;
-        Ok(Self { jobs })
+        Ok(Self { messages })
+    }
+
+    /// Commits what was handed in before, moves it all into the one file, and ends the thread.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        match self.messages.send(Message::Close(answer)).await {
+            Ok(()) => outcome.await.unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
     }
 
     pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
@@ -60,7 +86,7 @@ impl Writer {
                 answer.send(result).ok();
             })
         });
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        self.messages.send(Message::Job(job)).await.map_err(|_| StoreError::Closed)?;
         outcome.await.map_err(|_| StoreError::Closed)?
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{SealedDocument, ViewError, ViewId};
 use crate::{
     security::sealer::{SealError, Sealed, Sealer},
-    sqlite::StoreError,
+    store::StoreError,
 };
 
 /// Seals documents for their place in a view, and opens them.

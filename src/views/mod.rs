@@ -13,7 +13,7 @@ pub mod projector;
 pub mod query;
 pub mod sqlite;
 
-use crate::sqlite::StoreError;
+use crate::store::StoreError;
 
 /// Documents a page of a list may hold.
 pub const PAGE_DOCUMENTS_MAX: u32 = 1_000;

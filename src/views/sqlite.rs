@@ -10,7 +10,10 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, ViewError, ViewId, ViewStore};
-use crate::sqlite::{Database, Durability, Inspected, OpenError, StoreError};
+use crate::{
+    sqlite::{Database, Durability, Inspected, OpenError},
+    store::StoreError,
+};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite/views");
@@ -54,6 +57,11 @@ impl SqliteViews {
     /// See [`Inspected::prepare`].
     pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {
         Ok(Self { database: inspected.prepare()? })
+    }
+
+    /// The file.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 }
 

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod log;
+mod slots;
 mod views;

@@ -2,7 +2,7 @@
 use crate::stack::Stack;
 use marvin::{
     log::{
-        checkpoint::{Checkpoints, SqliteCheckpoints},
+        checkpoint::{Checkpoints, sqlite::SqliteCheckpoints},
         subscription::Follower,
     },
     process::Process,

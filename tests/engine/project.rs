@@ -3,7 +3,7 @@ use crate::stack::Stack;
 use async_trait::async_trait;
 use marvin::{
     log::subscription::{FollowError, Follower},
-    sqlite::StoreError,
+    store::StoreError,
     views::{
         Filter, ListQuery, Order, SealedDocument, ViewError, ViewId, ViewStore, documents::Documents,
         projector::Projector, sqlite::SqliteViews,

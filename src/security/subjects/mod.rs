@@ -144,6 +144,9 @@ pub trait SubjectStore: Send + Sync + std::fmt::Debug {
     async fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>, SubjectsError>;
 
     async fn put_checkpoint(&self, name: &str, checkpoint: Checkpoint) -> Result<(), SubjectsError>;
+
+    /// Leaves the store as a stopped process should: call it last. Safe to repeat.
+    async fn close(&self) -> Result<(), SubjectsError>;
 }
 
 /// What the HMAC index of emails is computed from: people type the same address with blanks and in any letter case.

@@ -19,6 +19,7 @@ use super::{Checkpoint, Credential, HASH_BYTES, Registration, SessionRow, Subjec
 use crate::security::cipher::{DataKey, MAC_BYTES};
 use crate::security::fresh_cache::FreshCache;
 use crate::security::keyfile::{KeyWrap, WrapError};
+use crate::sqlite::gather;
 
 pub use open::holds_data;
 
@@ -254,6 +255,11 @@ impl SubjectStore for SqliteSubjects {
     async fn put_checkpoint(&self, name: &str, checkpoint: Checkpoint) -> Result<(), SubjectsError> {
         let name = name.to_owned();
         self.run(move |connection| statements::put_checkpoint(connection, &name, checkpoint)).await
+    }
+
+    async fn close(&self) -> Result<(), SubjectsError> {
+        let gathered = self.run(|connection| Ok(gather(connection))).await?;
+        gathered.map_err(SubjectsError::unavailable)
     }
 }
 

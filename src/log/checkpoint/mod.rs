@@ -1,12 +1,13 @@
 //! How far each follower of the log came.
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
-use rusqlite::{OptionalExtension, params};
 use std::sync::Arc;
 use uuid::Uuid;
 
 use super::subscription::FollowError;
-use crate::sqlite::{Database, StoreError};
+use crate::store::StoreError;
+
+pub mod sqlite;
 
 /// Checkpoints of followers that have no store of their own to keep them in.
 #[async_trait]
@@ -45,36 +46,5 @@ pub async fn keep_checkpoint(
             Ok(last.position)
         }
         _ => Ok(stored),
-    }
-}
-
-#[derive(Debug)]
-pub struct SqliteCheckpoints(pub Database);
-
-#[async_trait]
-impl Checkpoints for SqliteCheckpoints {
-    async fn load(&self, name: &'static str) -> Result<Position, StoreError> {
-        self.0
-            .read(move |connection| {
-                let position: Option<i64> = connection
-                    .prepare_cached("SELECT position FROM checkpoints WHERE name = ?1")?
-                    .query_row([name], |row| row.get(0))
-                    .optional()?;
-                Ok(position.map_or(0, i64::cast_unsigned))
-            })
-            .await
-    }
-
-    async fn store(&self, name: &'static str, position: Position, event_id: Uuid) -> Result<(), StoreError> {
-        self.0
-            .write(move |connection| {
-                connection
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO checkpoints (name, position, event_id) VALUES (?1, ?2, ?3)",
-                    )?
-                    .execute(params![name, position.cast_signed(), event_id.as_bytes().as_slice()])?;
-                Ok(())
-            })
-            .await
     }
 }

@@ -1,0 +1,61 @@
+//! Slots: an agent's `max_concurrency` as so many rows, each leased to one task at a time on the database's time.
+//!
+//! A slot says that somebody works on a task now; the log says what was done. A lease that runs out changes nothing by itself:
+//! the worker's sweep finds the task without one and records the lost heartbeat.
+use async_trait::async_trait;
+use std::{collections::HashSet, time::Duration};
+use uuid::Uuid;
+
+use crate::store::StoreError;
+
+pub mod sqlite;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The slot is the holder's until its lease runs out.
+    Yes,
+    /// The agent runs as many tasks as it may.
+    Full,
+    /// Somebody works on this task already.
+    Held,
+}
+
+#[async_trait]
+pub trait Slots: Send + Sync {
+    /// Takes one of the agent's `slots_max` slots for a task, for `holder`: an id drawn for this claim alone.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn take(
+        &self,
+        agent: Uuid,
+        slots_max: u32,
+        task: Uuid,
+        holder: Uuid,
+        ttl: Duration,
+    ) -> Result<Taken, StoreError>;
+
+    /// Prolongs the leases of these holders and answers those that still have theirs.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn renew(&self, holders: Vec<Uuid>, ttl: Duration) -> Result<HashSet<Uuid>, StoreError>;
+
+    /// Frees the task's slot if `holder` has it. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; the lease then runs out by itself.
+    async fn release(&self, task: Uuid, holder: Uuid) -> Result<(), StoreError>;
+
+    /// The tasks whose lease has not run out.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn held(&self) -> Result<HashSet<Uuid>, StoreError>;
+
+    /// Frees all slots. Only for who knows that no holder lives, as the one process that owns the data directory does at start.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn release_all(&self) -> Result<(), StoreError>;
+}
