@@ -3,6 +3,7 @@ use rusqlite::Connection;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    vec::Drain,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -17,7 +18,8 @@ const BATCH_JOBS_MAX: usize = 256;
 
 /// Answers the caller once the fate of the transaction is known.
 type Reply = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
-type Job = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+/// Runs in the batch's transaction, or hears why it cannot, and then has answered already.
+type Job = Box<dyn FnOnce(Result<&Connection, &StoreError>) -> Option<Reply> + Send>;
 
 /// Answered once everything is in the one file.
 type Closed = oneshot::Sender<Result<(), StoreError>>;
@@ -75,16 +77,23 @@ impl Writer {
     {
         let (answer, outcome) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
+            let connection = match connection {
+                Ok(connection) => connection,
+                Err(error) => {
+                    answer.send(Err(E::from(error.clone()))).ok();
+                    return None;
+                }
+            };
             let result = undone_on_error(connection, job);
             // A caller that went away is no reason to undo what it asked for.
-            Box::new(move |committed| {
+            Some(Box::new(move |committed: Result<(), &StoreError>| {
                 let result = match (result, committed) {
                     (Err(own), _) => Err(own),
                     (Ok(value), Ok(())) => Ok(value),
-                    (Ok(_), Err(failed)) => Err(E::from(StoreError::Commit(failed.to_string()))),
+                    (Ok(_), Err(failed)) => Err(E::from(failed.clone())),
                 };
                 answer.send(result).ok();
-            })
+            }))
         });
         self.messages.send(Message::Job(job)).await.map_err(|_| StoreError::Closed)?;
         outcome.await.map_err(|_| StoreError::Closed)?
@@ -108,27 +117,41 @@ fn undone_on_error<T, E: From<StoreError>>(
 }
 
 fn commit(connection: &Connection, batch: &mut Vec<Job>) {
+    if let Err(error) = begin(connection) {
+        error!(error = %error, jobs = batch.len(), "a transaction could not be begun");
+        // Nothing of it ran: each is told why.
+        for job in batch.drain(..) {
+            job(Err(&error));
+        }
+        return;
+    }
     let mut replies = Vec::with_capacity(batch.len());
-    let outcome = transact(connection, batch, &mut replies);
+    let mut jobs = batch.drain(..);
+    let outcome = transact(connection, &mut jobs, &mut replies);
     if let Err(error) = &outcome {
         error!(error = %error, jobs = replies.len(), "a transaction could not be committed");
         if !connection.is_autocommit() {
             connection.execute_batch("ROLLBACK").ok();
         }
+        for job in jobs {
+            job(Err(error));
+        }
     }
-    // Jobs that were never run are dropped with their callers' channels: those read "closed" and may be tried again.
-    batch.clear();
     for reply in replies {
         reply(outcome.as_ref().copied());
     }
 }
 
-fn transact(connection: &Connection, batch: &mut Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
+fn begin(connection: &Connection) -> Result<(), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    for job in batch.drain(..) {
+    Ok(())
+}
+
+fn transact(connection: &Connection, jobs: &mut Drain<'_, Job>, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
+    for job in jobs {
         // A job that panics must not take the writer with it: its batch is undone, and the callers hear of it.
-        let run = catch_unwind(AssertUnwindSafe(|| job(connection)));
-        replies.push(run.map_err(|_| StoreError::Commit("a job of the batch panicked".into()))?);
+        let run = catch_unwind(AssertUnwindSafe(|| job(Ok(connection))));
+        replies.extend(run.map_err(|_| StoreError::Commit("a job of the batch panicked".into()))?);
         if connection.is_autocommit() {
             return Err(StoreError::Commit(
                 "the transaction was rolled back by the database (is the disk full?)".into(),

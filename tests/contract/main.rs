@@ -1,6 +1,13 @@
 //! The promises of the ports, each stated once and run against every adapter.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/wait.rs"]
+mod wait;
+
 mod log;
 mod slots;
 mod views;

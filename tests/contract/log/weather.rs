@@ -1,0 +1,175 @@
+//! Bad weather: every failure is told, nothing hangs, nothing is written twice or by half, and it goes on by itself.
+use futures_util::future::join_all;
+use marvin::{
+    log::{Append, AppendError, EventLog, ReadError},
+    store::StoreError,
+};
+use rstest::rstest;
+use std::sync::Arc;
+use tokio_postgres::Config;
+
+use super::{Adapter, Subject, append, append::Stalled, first, node, positions, stream};
+use crate::{
+    postgres::Database,
+    proxy::{Proxy, Weather},
+    wait::eventually,
+};
+
+/// A node that reaches its database through a proxy, and a way around it.
+struct Exposed {
+    proxy: Proxy,
+    log: Arc<dyn EventLog>,
+    direct: Subject,
+}
+
+impl Exposed {
+    async fn new() -> Self {
+        let direct = Adapter::Postgres.log().await;
+        let database = direct.database();
+        let proxy = Proxy::to(database.address()).await;
+        let config: Config = database.url.parse().unwrap();
+        let url = database.url.replace(&config.get_ports()[0].to_string(), &proxy.address.port().to_string());
+        let log = node(&Database { url, instance: database.instance.clone() }).await;
+        // The writer is connected.
+        log.append(append(stream(), 0, 1)).await.unwrap();
+        Self { proxy, log, direct }
+    }
+
+    fn send(&self, command: &Append) -> tokio::task::JoinHandle<Result<marvin::log::Receipt, AppendError>> {
+        let (log, command) = (self.log.clone(), command.clone());
+        tokio::spawn(async move { log.append(command).await })
+    }
+
+    async fn cut_once_more(&self, before: usize) {
+        eventually("a connection is cut", async || (self.proxy.ended() > before).then_some(())).await;
+    }
+}
+
+fn unreachable(outcome: &Result<marvin::log::Receipt, AppendError>) -> bool {
+    matches!(outcome, Err(AppendError::Unavailable(StoreError::Unreachable(_))))
+}
+
+#[tokio::test]
+async fn a_connection_lost_before_the_commit_is_made_again_and_the_command_sent_again() {
+    let exposed = Exposed::new().await;
+    let before = exposed.proxy.ended();
+    exposed.proxy.set(Weather::Cut);
+    let sent = exposed.send(&append(stream(), 0, 1));
+    exposed.cut_once_more(before).await;
+    assert_eq!(positions(&*exposed.direct.log).await, [1]);
+    exposed.proxy.set(Weather::Fine);
+    assert_eq!(sent.await.unwrap().unwrap().position, 2);
+    assert_eq!(positions(&*exposed.direct.log).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_connection_lost_after_the_commit_answers_what_was_committed() {
+    let exposed = Exposed::new().await;
+    exposed.proxy.set(Weather::AnswersCut);
+    let command = append(stream(), 0, 2);
+    let sent = exposed.send(&command);
+    let committed = async || exposed.direct.log.find_command(command.command_id).await.unwrap();
+    let (found, _) = eventually("the command is committed", committed).await;
+    // Others go on meanwhile, so that a second writing would stand elsewhere.
+    exposed.direct.log.append(append(stream(), 0, 1)).await.unwrap();
+    exposed.proxy.set(Weather::Fine);
+    let receipt = sent.await.unwrap().unwrap();
+    assert_eq!((first(receipt), receipt.position), (first(found), 3));
+    assert_eq!(positions(&*exposed.direct.log).await, [1, 2, 3, 4]);
+}
+
+#[rstest]
+#[case::cut(Weather::Cut)]
+#[case::silent(Weather::Silent)]
+#[tokio::test]
+async fn a_database_that_stays_away_is_told_and_comes_back_by_itself(#[case] weather: Weather) {
+    let exposed = Exposed::new().await;
+    exposed.proxy.set(weather);
+    let commands: Vec<_> = (0..3).map(|_| append(stream(), 0, 1)).collect();
+    let (outcomes, read) =
+        tokio::join!(join_all(commands.iter().map(|command| exposed.send(command))), exposed.log.read(0, 10));
+    assert!(outcomes.iter().all(|outcome| unreachable(outcome.as_ref().unwrap())), "{outcomes:?}");
+    assert!(matches!(read, Err(ReadError::Unavailable(StoreError::Unreachable(_)))), "{read:?}");
+    exposed.proxy.set(Weather::Fine);
+    // The same commands again, by whoever sent them: each is there once.
+    for outcome in join_all(commands.iter().map(|command| exposed.send(command))).await {
+        outcome.unwrap().unwrap();
+    }
+    assert_eq!(positions(&*exposed.log).await, [1, 2, 3, 4]);
+    let elsewhere = exposed.direct.log.append(append(stream(), 0, 1)).await.unwrap();
+    exposed.log.head().wait_for(|head| *head == elsewhere.position).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_are_killed_while_many_write_lose_and_double_nothing() {
+    const WRITERS: usize = 8;
+    const COMMANDS: u64 = 60;
+    let subject = Adapter::Postgres.log().await;
+    let killer = subject.database().stranger().await;
+    let writers = (0..WRITERS).map(|_| {
+        let log = subject.log.clone();
+        tokio::spawn(async move {
+            let stream = stream();
+            for expected in 0..COMMANDS {
+                let command = append(stream, expected, 1);
+                while let Err(error) = log.append(command.clone()).await {
+                    assert!(matches!(error, AppendError::Unavailable(_)), "{error:?}");
+                }
+            }
+        })
+    });
+    let writing = tokio::spawn(join_all(writers));
+    let name = format!("marvin {}", subject.database().instance);
+    let mut killed = 0;
+    while !writing.is_finished() {
+        let sql = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+        killed += killer.query_one(sql, &[&name]).await.unwrap().get::<_, i64>(0);
+        // Between two killings something is written.
+        let mut head = subject.log.head();
+        tokio::select! { _ = head.changed() => {} () = async { while !writing.is_finished() { tokio::task::yield_now().await } } => {} }
+    }
+    writing.await.unwrap().into_iter().for_each(|writer| writer.unwrap());
+    assert!(killed > 10, "{killed} sessions were killed: too few to prove anything");
+    let subject = subject.reopen().await;
+    assert_eq!(positions(&*subject.log).await, (1..=WRITERS as u64 * COMMANDS).collect::<Vec<_>>());
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_lock_held_for_too_long_is_told_and_writing_goes_on_once_it_is_free(#[case] adapter: Adapter) {
+    let subject = adapter.log().await;
+    let (one, two) = (append(stream(), 0, 1), append(stream(), 0, 1));
+    let stalled = Stalled::begin(&subject).await;
+    let (first, second) = tokio::join!(subject.log.append(one.clone()), subject.log.append(two));
+    for outcome in [first, second] {
+        assert!(matches!(outcome, Err(AppendError::Unavailable(StoreError::Busy(_)))), "{outcome:?}");
+    }
+    assert!(positions(&*subject.log).await.is_empty());
+    stalled.end().await;
+    assert_eq!(subject.log.append(one).await.unwrap().position, 1);
+}
+
+/// No test's disk is really full (among the recovery tests, one of embedded mode is): the server is made to say so.
+#[tokio::test]
+async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
+    let subject = Adapter::Postgres.log().await;
+    let stranger = subject.database().stranger().await;
+    subject.log.append(append(stream(), 0, 1)).await.unwrap();
+    let (one, two) = (append(stream(), 0, 1), append(stream(), 0, 1));
+    let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+                $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$; \
+                CREATE TRIGGER full_disk BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
+    stranger.batch_execute(full).await.unwrap();
+    let (first, second) = tokio::join!(subject.log.append(one.clone()), subject.log.append(two.clone()));
+    for outcome in [first, second] {
+        assert!(matches!(outcome, Err(AppendError::Unavailable(StoreError::Full(_)))), "{outcome:?}");
+    }
+    assert_eq!(positions(&*subject.log).await, [1]);
+    stranger.batch_execute("DROP TRIGGER full_disk ON events").await.unwrap();
+    for command in [one, two] {
+        subject.log.append(command).await.unwrap();
+    }
+    assert_eq!(positions(&*subject.log).await, [1, 2, 3]);
+}
