@@ -5,6 +5,7 @@ use marvin::{
     sqlite::{Database, Durability, Inspected},
     store::StoreError,
 };
+use marvin_domain::user::Role;
 use std::fs;
 
 use super::stack::Stack;
@@ -16,7 +17,7 @@ mod no_migrations {
 fn insert(database: &Database, number: u32) -> impl Future<Output = Result<(), StoreError>> + use<> {
     let database = database.clone();
     async move {
-        let sql = "INSERT INTO checkpoints (view, position) VALUES (?1, 1)";
+        let sql = "INSERT INTO checkpoints (view, position, event_id) VALUES (?1, 1, x'00')";
         database.write(move |connection| Ok(connection.execute(sql, [number.to_string()]).map(drop)?)).await
     }
 }
@@ -46,7 +47,7 @@ async fn what_was_acknowledged_before_the_end_is_in_the_file_and_nothing_is_writ
 #[tokio::test]
 async fn closed_stores_leave_no_write_ahead_log() {
     let stack = Stack::new().await;
-    stack.user("somebody@example.org", &[]).await;
+    stack.user("somebody@example.org", &[Role::Member]).await;
     let data = stack.directory.path().join("data");
     let left = || -> Vec<String> {
         let names = ["log.db-wal", "subjects.db-wal", "views.db-wal"];
