@@ -95,15 +95,8 @@ macro_rules! aggregates {
                 match self { $(Self::$name(event) => $crate::event::Recorded::erase(event)),+ }
             }
 
-            /// Whether events of this type and version hold a personal part.
-            ///
-            /// # Errors
-            /// `Unknown` for a type or version this program does not know.
-            pub fn has_personal(kind: AggregateKind, event_type: &str, version: u16) -> Result<bool, $crate::DecodeError> {
-                match kind { $(AggregateKind::$name => <$event as $crate::event::Recorded>::has_personal(event_type, version)),+ }
-            }
-
-            /// Reads a stored event; `personal` is none when the part is erased or the type has none.
+            /// Reads a stored event, of an older version by way of its [upcasters](crate::upcast); `personal` is none when the
+            /// part is erased or the type has none.
             ///
             /// # Errors
             /// `Unknown` for a type or version this program does not know, `Malformed` for bytes that do not fit the type.

@@ -251,7 +251,7 @@ impl Aggregate for Task {
             TaskCommand::Cancel { .. } if !self.is_open() => return Err(TaskError::Ended),
             TaskCommand::Cancel { reason } => TaskCancelled { reason, agent_id, requested_by }.into(),
             TaskCommand::Retry if self.phase != Phase::Failed => return Err(TaskError::NotRetryable),
-            TaskCommand::Retry => TaskRetried {}.into(),
+            TaskCommand::Retry => TaskRetried { attempts: Some(self.max_attempts) }.into(),
         };
         sink.write(event, self).await;
         Ok(())
@@ -271,9 +271,9 @@ impl Aggregate for Task {
             TaskEvent::RetryScheduled(scheduled) => self.phase = Phase::Retrying { at: scheduled.retry_at },
             TaskEvent::Failed(_) | TaskEvent::DeadLettered(_) => self.phase = Phase::Failed,
             TaskEvent::Completed(_) | TaskEvent::Cancelled(_) => self.phase = Phase::Final,
-            TaskEvent::Retried(_) => {
+            TaskEvent::Retried(retried) => {
                 self.phase = Phase::Queued;
-                self.attempt_max = self.attempt.saturating_add(self.max_attempts);
+                self.attempt_max = self.attempt.saturating_add(retried.attempts.unwrap_or(self.max_attempts));
             }
         }
     }
