@@ -15,19 +15,23 @@ pub enum RefusalKind {
 /// Implemented by each aggregate's error.
 pub trait Refuse: std::error::Error {
     fn kind(&self) -> RefusalKind;
+    /// Names the broken rule in snake_case. Stable, unlike the words: programs tell refusals apart by it.
+    fn code(&self) -> &'static str;
 }
 
-/// A refused command: why, in words for the caller, and what the caller can do.
+/// A refused command: which rule, why, in words for the caller, and what the caller can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
     pub kind: RefusalKind,
+    /// The broken rule; see [`Refuse::code`].
+    pub code: &'static str,
     pub reason: String,
 }
 
 impl<E: Refuse> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self { kind: error.kind(), reason: error.to_string() }
+        Self { kind: error.kind(), code: error.code(), reason: error.to_string() }
     }
 }
 
@@ -159,6 +163,7 @@ macro_rules! aggregates {
                     })+
                     _ => Err($crate::Refusal {
                         kind: $crate::RefusalKind::Absent,
+                        code: "wrong_aggregate",
                         reason: "the command is for another kind of aggregate".into(),
                     }),
                 }

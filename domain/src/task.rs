@@ -104,6 +104,21 @@ impl Refuse for TaskError {
             | Self::NotRetryable => RefusalKind::Rule,
         }
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::AlreadySubmitted => "already_submitted",
+            Self::Priority => "priority",
+            Self::ChainTooDeep => "chain_too_deep",
+            Self::TooManySteps => "too_many_steps",
+            Self::StepOutOfOrder { .. } => "step_out_of_order",
+            Self::NotReady => "not_ready",
+            Self::Ended => "ended",
+            Self::LateResult => "late_result",
+            Self::NotRetryable => "not_retryable",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
