@@ -1,8 +1,8 @@
 //! Registers people and erases them: what the log says, together with what must be kept outside it.
 use marvin_domain::{
-    AggregateKind, Directed, Name, Refusal, StreamId, instance,
+    AggregateKind, Directed, Name, Refuse, StreamId, instance,
     instance::InstanceCommand,
-    user::{Profile, Role, Standing, User, UserCommand},
+    user::{Profile, Role, Standing, User, UserCommand, UserError},
 };
 use secrecy::SecretString;
 use std::{collections::BTreeSet, sync::Arc};
@@ -99,7 +99,7 @@ impl Accounts {
         commands.extend(instance(user_id).into_iter().map(|command| Directed::new(instance::STREAM.id, command)));
         match self.dispatcher.dispatch(meta, &commands).await {
             // Somebody else adopted the same row at the same time and was faster.
-            Err(DispatchError::Refused(Refusal { reason, .. })) if reason.contains("registered") => {
+            Err(DispatchError::Refused(refusal)) if refusal.code == UserError::AlreadyRegistered.code() => {
                 self.repeated_or_taken(meta).await
             }
             outcome => Ok(outcome?),

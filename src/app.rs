@@ -20,7 +20,7 @@ use crate::{
     },
     config::Settings,
     datadir::{DataDir, DataDirError},
-    dispatch::{CommandMeta, DispatchError, Dispatcher},
+    dispatch::{CommandMeta, DispatchError, Dispatcher, observer::Observer},
     erasure::{ErasedInLog, Eraser, followed},
     health::Health,
     http::api::Api,
@@ -174,6 +174,8 @@ impl App {
         let health = Health::default();
         let tail = Tail::new(log.clone(), codec.clone());
         let dispatcher = Dispatcher::new(log.clone(), codec.clone());
+        // From before anything is cached, so that nothing appended later is missed.
+        let observer = Observer::new(dispatcher.clone(), *tail.head().borrow());
         let documents = Documents::new(stores.sealer.clone());
         let database = stores.log.database().clone();
         let slots: Arc<dyn Slots> = Arc::new(SqliteSlots(database.clone()));
@@ -182,6 +184,7 @@ impl App {
         slots.release_all().await?;
 
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
+        loops.push(tokio::spawn(follow(tail.clone(), observer, health.clone())));
         let mut reached = Vec::new();
         for fold in marvin_projections::all() {
             let (sender, receiver) = watch::channel(0);

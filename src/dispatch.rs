@@ -2,10 +2,15 @@
 //!
 //! Reads streams only, never a view. A cached aggregate is a guess that the append verifies.
 use chrono::{DateTime, Utc};
-use marvin_domain::{Actor, Command, Directed, Event, Metadata, Position, Refusal, Sequence, State, StreamId};
-use moka::sync::Cache;
-use std::sync::Arc;
+use marvin_domain::{Actor, Command, Directed, Envelope, Event, Metadata, Refusal, Sequence, State, StreamId};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
+
+mod cache;
+pub mod observer;
+
+use cache::Aggregates;
+pub use cache::Loaded;
 
 use crate::{
     log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec},
@@ -16,6 +21,8 @@ use crate::{
 const CACHED_AGGREGATES_MAX: u64 = 20_000;
 /// How often a command that lost a race decides again. Who loses four times in a row meets a crowd and should hear of it.
 const RACES_MAX: u32 = 3;
+/// How long a caller waits for a command. A store that takes longer is in trouble; the caller should hear of it and may ask again.
+pub const DISPATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Events read at once while an aggregate is loaded.
 const LOAD_PAGE_EVENTS: u32 = 1_000;
 
@@ -50,6 +57,10 @@ pub enum DispatchError {
     /// Others were faster, several times. Try again.
     #[error("the resource was changed at the same time by others")]
     Contended,
+    /// The command has not finished within [`DISPATCH_TIMEOUT`]. An append that was under way goes on, so the outcome is
+    /// unknown: send the same command again under the same id.
+    #[error("the command has not finished in time")]
+    TimedOut,
     /// The command's id stands in the log under another request.
     #[error("this key was used for another request")]
     Reused,
@@ -73,20 +84,25 @@ impl From<ReadError> for DispatchError {
     }
 }
 
-/// An aggregate as of a sequence.
-#[derive(Debug, Clone)]
-pub struct Loaded {
-    pub state: State,
-    pub sequence: Sequence,
-    /// Of its last event; 0 for a stream without events.
-    pub position: Position,
+/// What a dispatcher may hold and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub cached_aggregates_max: u64,
+    pub timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { cached_aggregates_max: CACHED_AGGREGATES_MAX, timeout: DISPATCH_TIMEOUT }
+    }
 }
 
 #[derive(Clone)]
 pub struct Dispatcher {
     log: Arc<dyn EventLog>,
     codec: Codec,
-    cache: Cache<StreamId, Arc<Loaded>>,
+    cache: Aggregates,
+    timeout: Duration,
 }
 
 /// A stream that a command touches, while it is being decided.
@@ -99,7 +115,22 @@ struct Working {
 
 impl Dispatcher {
     pub fn new(log: Arc<dyn EventLog>, codec: Codec) -> Self {
-        Self { log, codec, cache: Cache::new(CACHED_AGGREGATES_MAX) }
+        Self::bounded(log, codec, Bounds::default())
+    }
+
+    /// A dispatcher with bounds other than the usual ones.
+    pub fn bounded(log: Arc<dyn EventLog>, codec: Codec, bounds: Bounds) -> Self {
+        Self { log, codec, cache: Aggregates::new(bounds.cached_aggregates_max), timeout: bounds.timeout }
+    }
+
+    /// How many aggregates are cached.
+    pub fn cached_count(&self) -> u64 {
+        self.cache.count()
+    }
+
+    /// Keeps the cached aggregate of this event's stream fresh. Events may come late, twice, or with gaps between them.
+    pub fn observe(&self, envelope: &Envelope) {
+        self.cache.observe(envelope);
     }
 
     /// The aggregate as of its last event. A stream without events is at sequence 0.
@@ -107,7 +138,7 @@ impl Dispatcher {
     /// # Errors
     /// `Unavailable` or `Corrupt`.
     pub async fn load(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
-        match self.cache.get(&stream) {
+        match self.cache.get(stream) {
             Some(loaded) => Ok(loaded),
             None => self.refresh(stream).await,
         }
@@ -115,21 +146,14 @@ impl Dispatcher {
 
     /// Reads what the cached aggregate has not seen.
     async fn refresh(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
-        let cached = self.cache.get(&stream);
-        let mut loaded = cached.as_deref().cloned().unwrap_or_else(|| Loaded {
-            state: State::new(stream.kind),
-            sequence: 0,
-            position: 0,
-        });
+        let cached = self.cache.get(stream);
+        let mut loaded = cached.as_deref().cloned().unwrap_or_else(|| Loaded::nothing(stream));
         loop {
             let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
             if rows.is_empty() {
-                return Ok(self.remember(stream, loaded));
+                return Ok(self.cache.remember(stream, loaded));
             }
-            for envelope in self.codec.open(rows).await? {
-                loaded.state.apply(&envelope.event);
-                (loaded.sequence, loaded.position) = (envelope.sequence, envelope.position);
-            }
+            self.codec.open(rows).await?.iter().for_each(|envelope| loaded.apply(envelope));
         }
     }
 
@@ -141,20 +165,6 @@ impl Dispatcher {
             moved |= self.refresh(*stream).await?.sequence != before;
         }
         Ok(moved)
-    }
-
-    /// Keeps the newer of what is cached and what was found.
-    fn remember(&self, stream: StreamId, loaded: Loaded) -> Arc<Loaded> {
-        let loaded = Arc::new(loaded);
-        if loaded.sequence == 0 {
-            return loaded;
-        }
-        let newer = loaded.clone();
-        let kept = self.cache.entry(stream).and_upsert_with(|entry| match entry {
-            Some(entry) if entry.value().sequence >= newer.sequence => entry.into_value(),
-            _ => newer,
-        });
-        kept.into_value()
     }
 
     /// Decides and appends `commands` as one: all of their events, or none.
@@ -179,8 +189,19 @@ impl Dispatcher {
         commands: &[Directed],
         precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
     ) -> Result<Receipt, DispatchError> {
-        let mut verified = false;
-        for _ in 0..=RACES_MAX {
+        let finished = tokio::time::timeout(self.timeout, self.race(meta, commands, precondition)).await;
+        finished.unwrap_or(Err(DispatchError::TimedOut))
+    }
+
+    /// Decides and appends, again after each lost race.
+    async fn race(
+        &self,
+        meta: &CommandMeta,
+        commands: &[Directed],
+        precondition: &(dyn Fn(Sequence) -> bool + Send + Sync),
+    ) -> Result<Receipt, DispatchError> {
+        let (mut races_lost, mut verified) = (0, false);
+        while races_lost <= RACES_MAX {
             let decided = self.decide(commands, precondition).await;
             let appends_nothing = match &decided {
                 Ok(decided) => decided.iter().all(|working| working.events.is_empty()),
@@ -206,6 +227,7 @@ impl Dispatcher {
             }
             match self.append(meta, decided).await {
                 Err(AppendError::Conflict { stream, .. }) => {
+                    races_lost += 1;
                     self.refresh(stream).await?;
                 }
                 Ok(receipt) => return Ok(receipt),
@@ -274,12 +296,13 @@ impl Dispatcher {
         }
         let append = Append { command_id: meta.command_id, digest: meta.digest.clone(), streams };
         let dispatcher = self.clone();
-        // In a task of its own: a caller that goes away between the commit and the cache must not leave the cache behind.
+        // In a task of its own: a caller that goes away, or whose time is over, between the commit and the cache must not leave
+        // the cache behind.
         let appending = tokio::spawn(async move {
             let receipt = dispatcher.log.append(append).await?;
             if !receipt.repeated {
                 for (stream, state, sequence) in states {
-                    dispatcher.remember(stream, Loaded { state, sequence, position: receipt.position });
+                    dispatcher.cache.remember(stream, Loaded { state, sequence, position: receipt.position });
                 }
             }
             Ok(receipt)

@@ -55,10 +55,7 @@ impl Process {
                 Ok(_) => {}
                 // Events went on since: what was to be done is done, or no longer to be done.
                 Err(DispatchError::Refused(refusal)) => debug!(%refusal, "a process manager's command was refused"),
-                Err(error @ (DispatchError::Contended | DispatchError::Unavailable(_))) => return Err(again(error)),
-                Err(error) => {
-                    return Err(FollowError::Stop { position: event.position, reason: error.to_string() });
-                }
+                Err(error) => return Err(unfinished(&error, event.position)),
             }
         }
         Ok(true)
@@ -68,7 +65,7 @@ impl Process {
         match question {
             Question::AgentName(id) => {
                 let stream = StreamId { kind: AggregateKind::Agent, id };
-                let loaded = self.dispatcher.load(stream).await.map_err(again)?;
+                let loaded = self.dispatcher.load(stream).await.map_err(|error| unfinished(&error, position))?;
                 let agent = <&Agent>::try_from(&loaded.state).ok().and_then(Agent::profile);
                 Ok(Answer::AgentName(
                     agent.map_or_else(|| "An agent".to_owned(), |agent| agent.name.as_str().to_owned()),
@@ -99,6 +96,14 @@ impl Process {
     }
 }
 
+/// What passes is tried again; what cannot be read or written will not be by itself.
+fn unfinished(error: &DispatchError, position: Position) -> FollowError {
+    match error {
+        DispatchError::Contended | DispatchError::TimedOut | DispatchError::Unavailable(_) => again(error),
+        _ => FollowError::Stop { position, reason: error.to_string() },
+    }
+}
+
 fn again(error: impl std::fmt::Display) -> FollowError {
     FollowError::Again(error.to_string())
 }
@@ -110,7 +115,8 @@ impl Follower for Process {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        self.stored = self.checkpoints.load(self.manager.name()).await.map_err(again)?;
+        let checkpoint = self.checkpoints.load(self.manager.name()).await.map_err(again)?;
+        self.stored = checkpoint.map_or(0, |checkpoint| checkpoint.position);
         Ok(self.stored)
     }
 

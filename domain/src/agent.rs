@@ -164,6 +164,15 @@ impl Refuse for AgentError {
             Self::Retired | Self::LimitOutOfBounds { .. } => RefusalKind::Rule,
         }
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::AlreadyExists => "already_exists",
+            Self::Retired => "retired",
+            Self::LimitOutOfBounds { .. } => "limit_out_of_bounds",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,19 +15,23 @@ pub enum RefusalKind {
 /// Implemented by each aggregate's error.
 pub trait Refuse: std::error::Error {
     fn kind(&self) -> RefusalKind;
+    /// Names the broken rule in snake_case. Stable, unlike the words: programs tell refusals apart by it.
+    fn code(&self) -> &'static str;
 }
 
-/// A refused command: why, in words for the caller, and what the caller can do.
+/// A refused command: which rule, why, in words for the caller, and what the caller can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
     pub kind: RefusalKind,
+    /// The broken rule; see [`Refuse::code`].
+    pub code: &'static str,
     pub reason: String,
 }
 
 impl<E: Refuse> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self { kind: error.kind(), reason: error.to_string() }
+        Self { kind: error.kind(), code: error.code(), reason: error.to_string() }
     }
 }
 
@@ -95,15 +99,8 @@ macro_rules! aggregates {
                 match self { $(Self::$name(event) => $crate::event::Recorded::erase(event)),+ }
             }
 
-            /// Whether events of this type and version hold a personal part.
-            ///
-            /// # Errors
-            /// `Unknown` for a type or version this program does not know.
-            pub fn has_personal(kind: AggregateKind, event_type: &str, version: u16) -> Result<bool, $crate::DecodeError> {
-                match kind { $(AggregateKind::$name => <$event as $crate::event::Recorded>::has_personal(event_type, version)),+ }
-            }
-
-            /// Reads a stored event; `personal` is none when the part is erased or the type has none.
+            /// Reads a stored event, of an older version by way of its [upcasters](crate::upcast); `personal` is none when the
+            /// part is erased or the type has none.
             ///
             /// # Errors
             /// `Unknown` for a type or version this program does not know, `Malformed` for bytes that do not fit the type.
@@ -166,6 +163,7 @@ macro_rules! aggregates {
                     })+
                     _ => Err($crate::Refusal {
                         kind: $crate::RefusalKind::Absent,
+                        code: "wrong_aggregate",
                         reason: "the command is for another kind of aggregate".into(),
                     }),
                 }

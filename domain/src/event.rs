@@ -136,8 +136,15 @@ macro_rules! opaque_debug {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Written by a newer Marvin. Upgrade; never skip.
-    #[error("unknown event {kind}.{event_type}.v{version}: a newer Marvin wrote it", kind = .kind.as_str())]
-    Unknown { kind: AggregateKind, event_type: String, version: u16 },
+    #[error("unknown event {kind}.{event_type}.v{version}: a newer Marvin wrote it, this one knows {known}",
+        kind = .kind.as_str(), known = versions(*known))]
+    Unknown {
+        kind: AggregateKind,
+        event_type: String,
+        version: u16,
+        /// The newest version of this type that this program knows; none when it does not know the type.
+        known: Option<u16>,
+    },
     #[error("the stored {part} of {kind}.{event_type}.v{version} do not fit", kind = .kind.as_str())]
     Malformed {
         kind: AggregateKind,
@@ -149,6 +156,14 @@ pub enum DecodeError {
     },
 }
 
+fn versions(known: Option<u16>) -> String {
+    match known {
+        None => "no such type".into(),
+        Some(1) => "v1 only".into(),
+        Some(newest) => format!("v1 to v{newest}"),
+    }
+}
+
 /// How one aggregate's events are stored. Implemented by [`events!`](crate::events).
 pub trait Recorded: Sized {
     fn event_type(&self) -> &'static str;
@@ -157,9 +172,8 @@ pub trait Recorded: Sized {
     fn personal(&self) -> Option<Vec<u8>>;
     fn is_erased(&self) -> bool;
     fn erase(&mut self);
-    /// # Errors
-    /// `Unknown` for a type or version this program does not know.
-    fn has_personal(event_type: &str, version: u16) -> Result<bool, DecodeError>;
+    /// Reads an event of any version up to the current one, which it answers.
+    ///
     /// # Errors
     /// `Unknown` or `Malformed`.
     fn decode(event_type: &str, version: u16, facts: &[u8], personal: Option<&[u8]>) -> Result<Self, DecodeError>;
@@ -167,8 +181,6 @@ pub trait Recorded: Sized {
 
 /// The data of one event type; the macro writes the methods for types with a `personal` field.
 pub trait EventData: Serialize + DeserializeOwned {
-    const HAS_PERSONAL: bool = false;
-
     fn personal_json(&self) -> Option<Vec<u8>> {
         None
     }
@@ -188,14 +200,16 @@ pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data with string keys is always JSON")
 }
 
-/// Declares an aggregate's events: `Variant(Data) = "type" v1;`, with `personal` behind it where `Data` has a field
+/// Declares an aggregate's events: `Variant(Data) = "type" v 1;`, with `personal` behind it where `Data` has a field
 /// `#[serde(skip)] personal: Personal<_>`.
+///
+/// A type of a higher version needs an upcaster for each version below it. With `, writes 1` behind `v 2`, version 2 is read and
+/// version 1 is still written: for the release before the one that writes it.
 #[macro_export]
 macro_rules! events {
     (@data $data:ty) => { impl $crate::event::EventData for $data {} };
     (@data $data:ty, personal) => {
         impl $crate::event::EventData for $data {
-            const HAS_PERSONAL: bool = true;
             fn personal_json(&self) -> Option<Vec<u8>> { self.personal.known().map($crate::event::to_json) }
             fn is_erased(&self) -> bool { self.personal.is_erased() }
             fn erase(&mut self) { self.personal = $crate::Personal::Erased; }
@@ -205,7 +219,11 @@ macro_rules! events {
             }
         }
     };
-    ($(#[$doc:meta])* $name:ident of $kind:ident { $($variant:ident($data:ty) = $type:literal v $version:literal $($personal:ident)?;)+ }) => {
+    (@written $version:literal) => { $version };
+    (@written $version:literal $written:literal) => { $written };
+    ($(#[$doc:meta])* $name:ident of $kind:ident {
+        $($variant:ident($data:ty) = $type:literal v $version:literal $(, writes $written:literal)? $($personal:ident)?;)+
+    }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($variant($data)),+ }
@@ -219,7 +237,9 @@ macro_rules! events {
 
         impl $crate::event::Recorded for $name {
             fn event_type(&self) -> &'static str { match self { $(Self::$variant(_) => $type),+ } }
-            fn version(&self) -> u16 { match self { $(Self::$variant(_) => $version),+ } }
+            fn version(&self) -> u16 {
+                match self { $(Self::$variant(_) => $crate::events!(@written $version $($written)?)),+ }
+            }
             fn facts(&self) -> Vec<u8> { match self { $(Self::$variant(data) => $crate::event::to_json(data)),+ } }
             fn personal(&self) -> Option<Vec<u8>> {
                 match self { $(Self::$variant(data) => $crate::event::EventData::personal_json(data)),+ }
@@ -227,19 +247,21 @@ macro_rules! events {
             fn is_erased(&self) -> bool { match self { $(Self::$variant(data) => $crate::event::EventData::is_erased(data)),+ } }
             fn erase(&mut self) { match self { $(Self::$variant(data) => $crate::event::EventData::erase(data)),+ } }
 
-            fn has_personal(event_type: &str, version: u16) -> Result<bool, $crate::DecodeError> {
-                match (event_type, version) {
-                    $(($type, $version) => Ok(<$data as $crate::event::EventData>::HAS_PERSONAL),)+
-                    _ => Err($crate::DecodeError::Unknown { kind: $crate::AggregateKind::$kind, event_type: event_type.into(), version }),
-                }
-            }
-
             fn decode(event_type: &str, version: u16, facts: &[u8], personal: Option<&[u8]>) -> Result<Self, $crate::DecodeError> {
+                let kind = $crate::AggregateKind::$kind;
+                let known = match event_type { $($type => Some($version),)+ _ => None };
+                let unknown = || $crate::DecodeError::Unknown { kind, event_type: event_type.into(), version, known };
+                let current = known.filter(|known| (1..=*known).contains(&version)).ok_or_else(unknown)?;
+                if version < current {
+                    let older = $crate::upcast::Older { kind, event_type, version, known: current };
+                    let (facts, personal) = older.lift($crate::upcast::UPCASTERS, facts, personal)?;
+                    return Self::decode(event_type, current, &facts, personal.as_deref());
+                }
                 let malformed = |part| move |source| $crate::DecodeError::Malformed {
-                    kind: $crate::AggregateKind::$kind, event_type: event_type.into(), version, part, source,
+                    kind, event_type: event_type.into(), version, part, source,
                 };
-                match (event_type, version) {
-                    $(($type, $version) => {
+                match event_type {
+                    $($type => {
                         #[allow(unused_mut)]
                         let mut data: $data = serde_json::from_slice(facts).map_err(malformed("facts"))?;
                         if let Some(personal) = personal {
@@ -247,7 +269,7 @@ macro_rules! events {
                         }
                         Ok(Self::$variant(data))
                     })+
-                    _ => Err($crate::DecodeError::Unknown { kind: $crate::AggregateKind::$kind, event_type: event_type.into(), version }),
+                    _ => Err(unknown()),
                 }
             }
         }

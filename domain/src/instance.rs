@@ -59,6 +59,14 @@ impl Refuse for InstanceError {
             Self::NotSetUp | Self::LastAdministrator => RefusalKind::Rule,
         }
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadySetUp => "already_set_up",
+            Self::NotSetUp => "not_set_up",
+            Self::LastAdministrator => "last_administrator",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

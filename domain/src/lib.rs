@@ -9,6 +9,7 @@ pub mod event;
 pub mod ids;
 pub mod name;
 pub mod process;
+pub mod upcast;
 
 pub mod agent;
 pub mod instance;

@@ -66,6 +66,12 @@ impl Refuse for NotificationError {
     fn kind(&self) -> RefusalKind {
         RefusalKind::Absent
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

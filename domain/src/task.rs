@@ -104,6 +104,21 @@ impl Refuse for TaskError {
             | Self::NotRetryable => RefusalKind::Rule,
         }
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::AlreadySubmitted => "already_submitted",
+            Self::Priority => "priority",
+            Self::ChainTooDeep => "chain_too_deep",
+            Self::TooManySteps => "too_many_steps",
+            Self::StepOutOfOrder { .. } => "step_out_of_order",
+            Self::NotReady => "not_ready",
+            Self::Ended => "ended",
+            Self::LateResult => "late_result",
+            Self::NotRetryable => "not_retryable",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,7 +266,7 @@ impl Aggregate for Task {
             TaskCommand::Cancel { .. } if !self.is_open() => return Err(TaskError::Ended),
             TaskCommand::Cancel { reason } => TaskCancelled { reason, agent_id, requested_by }.into(),
             TaskCommand::Retry if self.phase != Phase::Failed => return Err(TaskError::NotRetryable),
-            TaskCommand::Retry => TaskRetried {}.into(),
+            TaskCommand::Retry => TaskRetried { attempts: Some(self.max_attempts) }.into(),
         };
         sink.write(event, self).await;
         Ok(())
@@ -271,9 +286,9 @@ impl Aggregate for Task {
             TaskEvent::RetryScheduled(scheduled) => self.phase = Phase::Retrying { at: scheduled.retry_at },
             TaskEvent::Failed(_) | TaskEvent::DeadLettered(_) => self.phase = Phase::Failed,
             TaskEvent::Completed(_) | TaskEvent::Cancelled(_) => self.phase = Phase::Final,
-            TaskEvent::Retried(_) => {
+            TaskEvent::Retried(retried) => {
                 self.phase = Phase::Queued;
-                self.attempt_max = self.attempt.saturating_add(self.max_attempts);
+                self.attempt_max = self.attempt.saturating_add(retried.attempts.unwrap_or(self.max_attempts));
             }
         }
     }

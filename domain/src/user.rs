@@ -100,6 +100,14 @@ impl Refuse for UserError {
             Self::NoRole => RefusalKind::Rule,
         }
     }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::AlreadyRegistered => "already_registered",
+            Self::NoRole => "no_role",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! One attempt at a task, as its handler sees it: what is asked, and a journal that records each effect once.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Actor, AggregateKind, Directed, RefusalKind, StreamId,
+    Actor, AggregateKind, Directed, RefusalKind, Refuse, StreamId,
     agent::{Agent, AgentStatus},
     ids,
     notification::{Link, Message, NotificationCommand, Severity},
-    task::{Submission, TaskCommand},
+    task::{Submission, TaskCommand, TaskError},
     user::{Standing, User},
 };
 use serde_json::Value;
@@ -201,7 +201,8 @@ impl Run {
             match self.dispatcher.dispatch(&meta, commands).await {
                 Ok(_) => return Ok(()),
                 Err(DispatchError::Refused(refusal)) if refusal.kind == RefusalKind::Rule => {
-                    let code = if refusal.reason.contains("chain") { "chain_too_deep" } else { "step_refused" };
+                    let chain_too_deep = TaskError::ChainTooDeep.code();
+                    let code = if refusal.code == chain_too_deep { chain_too_deep } else { "step_refused" };
                     return Err(TaskFailure::lasting(code, refusal.reason).into());
                 }
                 Err(DispatchError::Refused(_) | DispatchError::Reused | DispatchError::Stale { .. }) => {
@@ -213,7 +214,7 @@ impl Run {
                 Err(DispatchError::Corrupt(reason)) => {
                     return Err(TaskFailure::passing("log_unreadable", reason).into());
                 }
-                Err(error @ (DispatchError::Contended | DispatchError::Unavailable(_))) => {
+                Err(error @ (DispatchError::Contended | DispatchError::TimedOut | DispatchError::Unavailable(_))) => {
                     warn!(task.id = %self.assignment.task_id, error = %error, "a result could not be recorded yet");
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }

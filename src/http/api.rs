@@ -162,6 +162,10 @@ impl From<DispatchError> for Problem {
                 Self::precondition_failed(format!("The resource is at sequence {sequence} by now."))
             }
             DispatchError::Contended => Self::conflict("Others changed the resource at the same time. Try again."),
+            DispatchError::TimedOut => Self::unavailable(
+                "The command has not finished in time. Sent again under the same key, it answers its first result.",
+                RETRY_AFTER_S,
+            ),
             DispatchError::Reused => Self::unprocessable("This key was used for another request.", Vec::new()),
             DispatchError::TooLarge(reason) => Self::unprocessable(sentence(&reason), Vec::new()),
             DispatchError::Unavailable(_) => Self::unavailable("The log cannot be reached.", RETRY_AFTER_S),

@@ -8,6 +8,7 @@ mod proxy;
 #[path = "../support/wait.rs"]
 mod wait;
 
+mod checkpoints;
 mod log;
 mod slots;
 mod views;

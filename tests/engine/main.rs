@@ -3,8 +3,10 @@
 
 mod closing;
 mod dispatch;
+mod dispatch_bounds;
 mod erasure;
 mod follow;
+mod observe;
 mod process;
 mod project;
 mod stack;

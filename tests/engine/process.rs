@@ -1,23 +1,25 @@
 //! Process managers: what a crash repeats happens once.
-use crate::stack::Stack;
+use crate::stack::{Stack, meta};
 use marvin::{
+    dispatch::CommandMeta,
     log::{
-        checkpoint::{Checkpoints, sqlite::SqliteCheckpoints},
+        checkpoint::{Checkpoint, Checkpoints, sqlite::SqliteCheckpoints},
         subscription::Follower,
     },
     process::Process,
     views::{ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
 use marvin_domain::{
-    Envelope, Event,
-    notification::NotificationEvent,
-    process,
+    Directed, Envelope, Event,
+    notification::{NotificationCommand, NotificationEvent},
+    process::{self, Answer, ProcessManager, Question},
     task::{CancelReason, TaskCommand, TaskEvent},
     user::{Role, UserCommand},
 };
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 async fn views(stack: &Stack) -> Views {
     let store: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&stack.directory.path().join("views.db")).unwrap());
@@ -69,6 +71,45 @@ async fn a_batch_that_a_crash_repeats_notifies_once() {
     assert_eq!(raised[0].metadata.correlation, cause.metadata.correlation);
 }
 
+/// Reads each notification as soon as it is raised, which makes a chain of two process managers.
+struct ReadAtOnce;
+
+impl ProcessManager for ReadAtOnce {
+    fn name(&self) -> &'static str {
+        "read_at_once"
+    }
+    fn ask(&self, event: &Envelope) -> Option<Question> {
+        let raised = matches!(event.event, Event::Notification(NotificationEvent::Raised(_)));
+        raised.then_some(Question::AgentName(Uuid::nil()))
+    }
+    fn react(&self, event: &Envelope, _: Answer) -> Vec<Directed> {
+        vec![Directed::new(event.stream.id, NotificationCommand::Read)]
+    }
+}
+
+#[tokio::test]
+async fn a_chain_of_reactions_keeps_the_first_commands_correlation_and_each_event_names_its_cause() {
+    let stack = Stack::new().await;
+    let (user, agent) = (stack.user("a@example.com", &[Role::Member]).await, stack.agent("scribe").await);
+    let task = stack.task(agent, user, json!({})).await;
+    let command = CommandMeta { correlation: Uuid::now_v7(), ..meta() };
+    let cancel = TaskCommand::Cancel { reason: CancelReason::Requested };
+    stack.dispatcher.dispatch(&command, &[Directed::new(task, cancel)]).await.unwrap();
+    let views = views(&stack).await;
+    let checkpoints = Arc::new(SqliteCheckpoints(stack.stores.log.database().clone()));
+    let mut second = Process::new(Box::new(ReadAtOnce), stack.dispatcher.clone(), views.clone(), checkpoints);
+    manager(&stack, "notify_requester", &views).await.take(&envelopes(&stack).await).await.unwrap();
+    second.take(&envelopes(&stack).await).await.unwrap();
+    let events = envelopes(&stack).await;
+    let [cancelled, raised, read] = &events[events.len() - 3..] else { panic!("{events:?}") };
+    let types: Vec<_> = [cancelled, raised, read].iter().map(|event| event.event.event_type()).collect();
+    assert_eq!(types, ["cancelled", "raised", "read"]);
+    assert!([cancelled, raised, read].iter().all(|event| event.metadata.correlation == command.correlation));
+    assert_eq!(cancelled.metadata.causation, None);
+    assert_eq!(raised.metadata.causation, Some(cancelled.event_id));
+    assert_eq!(read.metadata.causation, Some(raised.event_id));
+}
+
 #[tokio::test]
 async fn the_checkpoint_moves_behind_a_batch_that_mattered_and_survives_a_restart() {
     let stack = Stack::new().await;
@@ -80,7 +121,8 @@ async fn the_checkpoint_moves_behind_a_batch_that_mattered_and_survives_a_restar
     drop(views);
     let stack = stack.restarted().await;
     let checkpoints = SqliteCheckpoints(stack.stores.log.database().clone());
-    assert_eq!(checkpoints.load("notify_requester").await.unwrap(), last.position);
+    let checkpoint = Checkpoint { position: last.position, event_id: events.last().unwrap().event_id };
+    assert_eq!(checkpoints.load("notify_requester").await.unwrap(), Some(checkpoint));
 }
 
 #[tokio::test]

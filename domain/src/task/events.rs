@@ -139,7 +139,10 @@ pub struct TaskCancelled {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TaskRetried {}
+pub struct TaskRetried {
+    /// How many more attempts this gives. None in events from before version 2: as many as the task had at first.
+    pub attempts: Option<u32>,
+}
 
 events! {
     TaskEvent of Task {
@@ -152,6 +155,6 @@ events! {
         Failed(TaskFailed) = "failed" v 1 personal;
         DeadLettered(TaskDeadLettered) = "dead_lettered" v 1 personal;
         Cancelled(TaskCancelled) = "cancelled" v 1;
-        Retried(TaskRetried) = "retried" v 1;
+        Retried(TaskRetried) = "retried" v 2;
     }
 }

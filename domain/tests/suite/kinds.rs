@@ -1,11 +1,12 @@
 //! What holds for all kinds of aggregate alike.
 use marvin_domain::{
-    AggregateKind, Command, Directed, Event, RefusalKind, State, StreamId,
-    agent::{Agent, AgentCommand},
-    instance,
-    task::{Task, TaskCommand},
-    user::UserCommand,
+    AggregateKind, Command, Directed, Event, RefusalKind, Refuse, State, StreamId,
+    agent::{Agent, AgentCommand, AgentError},
+    instance::{self, InstanceError},
+    task::{Task, TaskCommand, TaskError},
+    user::{UserCommand, UserError},
 };
+use std::collections::BTreeSet;
 
 use crate::{
     given::decided,
@@ -38,13 +39,43 @@ fn a_command_is_directed_to_a_stream_of_its_kind() {
 #[test]
 fn a_command_for_another_kind_of_aggregate_finds_nothing() {
     let refusal = decided(State::new(AggregateKind::Task).handle(UserCommand::Erase.into())).unwrap_err();
-    assert_eq!(refusal.kind, RefusalKind::Absent);
+    assert_eq!((refusal.kind, refusal.code), (RefusalKind::Absent, "wrong_aggregate"));
 }
 
 #[test]
 fn a_refusal_keeps_the_words_and_the_kind_of_the_aggregates_error() {
     let refusal = decided(State::new(AggregateKind::Task).handle(TaskCommand::Retry.into())).unwrap_err();
     assert_eq!((refusal.kind, refusal.to_string().as_str()), (RefusalKind::Absent, "there is no such task"));
+    assert_eq!(refusal.code, "absent");
+}
+
+/// Programs compare codes; who changes one changes what others rely on.
+#[test]
+fn every_refusal_has_a_code_of_its_own_that_stays() {
+    let task = [
+        TaskError::Absent,
+        TaskError::AlreadySubmitted,
+        TaskError::Priority,
+        TaskError::ChainTooDeep,
+        TaskError::TooManySteps,
+        TaskError::StepOutOfOrder { expected: 2 },
+        TaskError::NotReady,
+        TaskError::Ended,
+        TaskError::LateResult,
+        TaskError::NotRetryable,
+    ];
+    insta::assert_snapshot!(codes(task), @"absent already_submitted priority chain_too_deep too_many_steps step_out_of_order not_ready ended late_result not_retryable");
+    let limit = AgentError::LimitOutOfBounds { field: "max_attempts", min: 1, max: 20 };
+    insta::assert_snapshot!(codes([AgentError::Absent, AgentError::AlreadyExists, AgentError::Retired, limit]), @"absent already_exists retired limit_out_of_bounds");
+    insta::assert_snapshot!(codes([UserError::Absent, UserError::AlreadyRegistered, UserError::NoRole]), @"absent already_registered no_role");
+    let instance = [InstanceError::AlreadySetUp, InstanceError::NotSetUp, InstanceError::LastAdministrator];
+    insta::assert_snapshot!(codes(instance), @"already_set_up not_set_up last_administrator");
+}
+
+fn codes<E: Refuse, const N: usize>(errors: [E; N]) -> String {
+    let codes = errors.map(|error| error.code());
+    assert_eq!(BTreeSet::from(codes).len(), N, "{codes:?}");
+    codes.join(" ")
 }
 
 #[test]

@@ -20,4 +20,5 @@ mod task_phases;
 mod task_properties;
 mod task_steps;
 mod task_submission;
+mod upcast;
 mod user;

@@ -145,7 +145,7 @@ samples! {
             personal: failure_text(),
         },
         Cancelled => TaskCancelled { reason: CancelReason::RequesterErased, agent_id: AGENT, requested_by: ADA },
-        Retried => TaskRetried {},
+        Retried => TaskRetried { attempts: Some(3) },
     }
 }
 

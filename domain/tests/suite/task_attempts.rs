@@ -1,5 +1,5 @@
 //! Attempts: who runs, what a failure leads to, and when a task is given up.
-use marvin_domain::task::{CancelReason, Phase, TaskCancelled, TaskCommand, TaskError, TaskEvent};
+use marvin_domain::task::{CancelReason, Phase, TaskCancelled, TaskCommand, TaskError, TaskEvent, TaskRetried};
 
 use crate::{
     given::{given, state_after},
@@ -108,8 +108,21 @@ fn given_up() -> Vec<TaskEvent> {
 
 #[test]
 fn a_failed_or_dead_task_can_be_retried() {
-    given([submitted(2), started(1), failed(1)]).when(TaskCommand::Retry).then([retried()]);
-    given(given_up()).when(TaskCommand::Retry).then([retried()]);
+    given([submitted(2), started(1), failed(1)]).when(TaskCommand::Retry).then([retried(2)]);
+    given(given_up()).when(TaskCommand::Retry).then([retried(2)]);
+}
+
+/// As `upcast` reads it.
+fn retried_before_version_2() -> TaskEvent {
+    TaskRetried { attempts: None }.into()
+}
+
+#[test]
+fn a_retry_gives_as_many_attempts_as_it_says_and_an_old_one_as_many_as_there_were_at_first() {
+    let attempt_max = |retry| state_after(given_up().into_iter().chain([retry])).attempt_max;
+    assert_eq!(attempt_max(retried(2)), 4);
+    assert_eq!(attempt_max(retried(7)), 9);
+    assert_eq!(attempt_max(retried_before_version_2()), 4);
 }
 
 #[test]
@@ -121,7 +134,7 @@ fn a_completed_or_cancelled_task_cannot_be_retried() {
 
 #[test]
 fn a_retried_task_has_a_fresh_set_of_attempts_and_counts_on() {
-    let again = |events: &[TaskEvent]| given(given_up().into_iter().chain([retried()]).chain(events.iter().cloned()));
+    let again = |events: &[TaskEvent]| given(given_up().into_iter().chain([retried(2)]).chain(events.iter().cloned()));
     again(&[]).when(start()).then([started(3)]);
     again(&[started(3)]).when(fail(3)).then([retry_scheduled(3)]);
     again(&[started(3), retry_scheduled(3), started(4)]).when(fail(4)).then([dead_lettered(4)]);
@@ -141,13 +154,15 @@ fn the_state_follows_the_attempts() {
     assert_eq!(after(vec![submitted(2), started(1), retry_scheduled(1)]), (Phase::Retrying { at: due() }, 1, 2));
     assert_eq!(after(vec![submitted(2), started(1), failed(1)]), (Phase::Failed, 1, 2));
     assert_eq!(after(given_up()), (Phase::Failed, 2, 2));
-    assert_eq!(after(given_up().into_iter().chain([retried()]).collect()), (Phase::Queued, 2, 4));
+    assert_eq!(after(given_up().into_iter().chain([retried(2)]).collect()), (Phase::Queued, 2, 4));
     assert_eq!(after(vec![submitted(2), started(1), completed(1)]), (Phase::Final, 1, 2));
     assert_eq!(after(vec![submitted(2), cancelled()]), (Phase::Final, 0, 2));
 }
 
 #[test]
 fn attempts_beyond_all_counting_do_not_break_the_state() {
-    let task = state_after([submitted(u32::MAX), started(1), failed(1), retried()]);
-    assert_eq!(task.attempt_max, u32::MAX);
+    for retry in [retried(2), retried(u32::MAX), retried_before_version_2()] {
+        let task = state_after([submitted(u32::MAX), started(u32::MAX), failed(u32::MAX), retry]);
+        assert_eq!(task.attempt_max, u32::MAX);
+    }
 }

@@ -92,8 +92,9 @@ pub fn cancelled() -> TaskEvent {
     TaskCancelled { reason: CancelReason::Requested, agent_id: AGENT, requested_by: ADA }.into()
 }
 
-pub fn retried() -> TaskEvent {
-    TaskRetried {}.into()
+/// Gives `attempts` more.
+pub fn retried(attempts: u32) -> TaskEvent {
+    TaskRetried { attempts: Some(attempts) }.into()
 }
 
 pub fn start() -> TaskCommand {

@@ -27,7 +27,7 @@ fn journal_to(event: &TaskEvent) -> Vec<TaskEvent> {
         TaskEvent::Failed(_) => running(failed(1)),
         TaskEvent::DeadLettered(_) => running(dead_lettered(1)),
         TaskEvent::Cancelled(_) => running(cancelled()),
-        TaskEvent::Retried(_) => vec![submitted(3), started(1), failed(1), retried()],
+        TaskEvent::Retried(_) => vec![submitted(3), started(1), failed(1), retried(3)],
     }
 }
 

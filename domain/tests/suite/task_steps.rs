@@ -63,7 +63,7 @@ fn the_next_attempt_goes_on_behind_the_last_recorded_step() {
 
 #[test]
 fn a_retried_task_keeps_its_steps() {
-    let retried_task = running_with([step_completed(1, 1), failed(1), retried(), started(2)]);
+    let retried_task = running_with([step_completed(1, 1), failed(1), retried(3), started(2)]);
     assert_eq!(state_after(retried_task.clone()).steps, 1);
     given(retried_task).when(complete_step(2, 2)).then([step_completed(2, 2)]);
 }

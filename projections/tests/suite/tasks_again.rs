@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn retried() -> TaskEvent {
-    TaskRetried {}.into()
+    TaskRetried { attempts: Some(3) }.into()
 }
 
 #[test]
