@@ -152,3 +152,28 @@ async fn a_page_ends_at_its_bytes_and_holds_one_event_at_least(#[case] adapter: 
     assert!(subject.log.read(u64::MAX, 100).await.unwrap().is_empty());
     assert_eq!(subject.log.read(0, 0).await.unwrap().len(), 0);
 }
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_clock_that_was_set_back_makes_no_event_older_than_the_one_before_it(#[case] adapter: Adapter) {
+    let subject = adapter.log().await;
+    subject.log.append(append(stream(), 0, 1)).await.unwrap();
+    let ahead = "INSERT INTO events SELECT 2, aggregate_type, aggregate_id, 2, event_type, event_version, payload, metadata, \
+                 event_id, command_id, 1, recorded_at + HOUR FROM events";
+    match &subject.home {
+        Home::File(directory) => {
+            let stranger = rusqlite::Connection::open(directory.path().join("log.db")).unwrap();
+            stranger.execute(&ahead.replace("HOUR", "3600000"), []).unwrap();
+        }
+        Home::Database(database) => {
+            let stranger = database.stranger().await;
+            stranger.batch_execute(&ahead.replace("HOUR", "interval '1 hour'")).await.unwrap();
+        }
+    }
+    subject.log.append(append(stream(), 0, 1)).await.unwrap();
+    let stored = all(&*subject.log).await;
+    assert!(stored[1].recorded_at > stored[0].recorded_at, "else this proves nothing");
+    assert_eq!(stored[2].recorded_at, stored[1].recorded_at);
+}
