@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 pub mod backup;
 mod open;
 mod writer;
-pub use open::{Durability, Inspected, OpenError, gather, one_line};
 use backup::Snapshot;
+pub use open::{Durability, Inspected, OpenError, gather, one_line};
 use writer::Writer;
 
 use crate::store::StoreError;
