@@ -10,12 +10,12 @@ use uuid::Uuid;
 use crate::{
     log::{
         EventLog,
-        checkpoint::IDLE_EVENTS_MAX,
+        checkpoint::{Checkpoint, IDLE_EVENTS_MAX},
         subscription::{FollowError, Follower},
     },
     security::{
         sealer::Erasures,
-        subjects::{Checkpoint, SubjectStore, SubjectsError},
+        subjects::{SubjectStore, SubjectsError},
     },
 };
 
@@ -66,8 +66,7 @@ impl Follower for Eraser {
         }
         // The first batch is remembered too: from then on an empty log beside this store is known to be a lost one.
         if acted || self.stored == 0 || last.position - self.stored >= IDLE_EVENTS_MAX {
-            let checkpoint = Checkpoint { position: last.position, event_id: last.event_id };
-            self.subjects.put_checkpoint(NAME, checkpoint).await.map_err(again)?;
+            self.subjects.put_checkpoint(NAME, Checkpoint::behind(last)).await.map_err(again)?;
             self.stored = last.position;
         }
         Ok(())

@@ -110,7 +110,8 @@ impl Follower for Process {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        self.stored = self.checkpoints.load(self.manager.name()).await.map_err(again)?;
+        let checkpoint = self.checkpoints.load(self.manager.name()).await.map_err(again)?;
+        self.stored = checkpoint.map_or(0, |checkpoint| checkpoint.position);
         Ok(self.stored)
     }
 

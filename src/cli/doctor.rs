@@ -47,7 +47,7 @@ async fn compare(stores: &Stores) -> anyhow::Result<usize> {
     for fold in marvin_projections::all() {
         let view = ViewId::of(&*fold);
         live.ensure(view).await?;
-        let upto = live.checkpoint(view).await?;
+        let upto = live.checkpoint(view).await?.map_or(0, |checkpoint| checkpoint.position);
         replay(&tail, fold.clone(), fresh.clone(), documents.clone(), upto).await?;
         let (found, expected) = (all(live, &documents, view).await?, all(&*fresh, &documents, view).await?);
         let wrong = differing(&found, &expected);

@@ -13,7 +13,7 @@ pub mod projector;
 pub mod query;
 pub mod sqlite;
 
-use crate::store::StoreError;
+use crate::{log::checkpoint::Checkpoint, store::StoreError};
 
 /// Documents a page of a list may hold.
 pub const PAGE_DOCUMENTS_MAX: u32 = 1_000;
@@ -97,11 +97,11 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`.
     async fn ensure(&self, view: ViewId) -> Result<(), ViewError>;
 
-    /// The last position that the view reflects; 0 for an empty one.
+    /// The last event that the view reflects; none for one that was never written.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn checkpoint(&self, view: ViewId) -> Result<Position, ViewError>;
+    async fn checkpoint(&self, view: ViewId) -> Result<Option<Checkpoint>, ViewError>;
 
     /// Those of the documents that exist, in no order.
     ///
@@ -113,7 +113,12 @@ pub trait ViewStore: Send + Sync {
     ///
     /// # Errors
     /// `Unavailable`; then neither was written.
-    async fn store(&self, view: ViewId, documents: Vec<SealedDocument>, checkpoint: Position) -> Result<(), ViewError>;
+    async fn store(
+        &self,
+        view: ViewId,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+    ) -> Result<(), ViewError>;
 
     /// # Errors
     /// `Unavailable` or `UnknownField`.

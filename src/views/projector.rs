@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch;
 
 use super::{ViewError, ViewId, ViewStore, documents::Documents};
-use crate::log::subscription::{FollowError, Follower};
+use crate::log::{
+    checkpoint::Checkpoint,
+    subscription::{FollowError, Follower},
+};
 
 pub struct Projector {
     fold: Arc<dyn Fold>,
@@ -33,11 +36,18 @@ impl Projector {
     /// `Unavailable`.
     pub async fn prepare(&self) -> Result<(), ViewError> {
         self.store.ensure(self.view).await?;
-        self.reached.send_replace(self.store.checkpoint(self.view).await?);
-        Ok(())
+        self.stands().await.map(drop)
     }
 
-    async fn project(&self, events: &[Arc<Envelope>], last: Position) -> Result<(), FollowError> {
+    /// How far the view is, which its readers hear of too.
+    async fn stands(&self) -> Result<Position, ViewError> {
+        let position = self.store.checkpoint(self.view).await?.map_or(0, |checkpoint| checkpoint.position);
+        self.reached.send_replace(position);
+        Ok(position)
+    }
+
+    async fn project(&self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
+        let last = end.position;
         let ids: BTreeSet<_> = events.iter().flat_map(|event| self.fold.ids(event)).collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let loaded = self.store.load(self.view, &ids).await.map_err(|error| follow_error(&error, last))?;
@@ -50,7 +60,7 @@ impl Projector {
             reason: error.to_string(),
         })?;
         let sealed = self.documents.seal(self.view, changed).await.map_err(|error| follow_error(&error, last))?;
-        self.store.store(self.view, sealed, last).await.map_err(|error| follow_error(&error, last))
+        self.store.store(self.view, sealed, end).await.map_err(|error| follow_error(&error, last))
     }
 }
 
@@ -70,15 +80,13 @@ impl Follower for Projector {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        let checkpoint = self.store.checkpoint(self.view).await.map_err(|error| follow_error(&error, 0))?;
-        self.reached.send_replace(checkpoint);
-        Ok(checkpoint)
+        self.stands().await.map_err(|error| follow_error(&error, 0))
     }
 
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
-        let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
-        self.project(events, last).await?;
-        self.reached.send_replace(last);
+        let Some(end) = events.last().map(|event| Checkpoint::behind(event)) else { return Ok(()) };
+        self.project(events, end).await?;
+        self.reached.send_replace(end.position);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, ViewError, ViewId, ViewStore};
 use crate::{
+    log::checkpoint::{Checkpoint, sqlite::checkpoint_at},
     sqlite::{Database, Durability, Inspected, OpenError},
     store::StoreError,
 };
@@ -119,14 +120,13 @@ impl ViewStore for SqliteViews {
             .await
     }
 
-    async fn checkpoint(&self, view: ViewId) -> Result<Position, ViewError> {
+    async fn checkpoint(&self, view: ViewId) -> Result<Option<Checkpoint>, ViewError> {
         self.database
             .read(move |connection| {
-                let position: Option<i64> = connection
-                    .prepare_cached("SELECT position FROM checkpoints WHERE view = ?1")
-                    .and_then(|mut statement| statement.query_row([table(view)], |row| row.get(0)).optional())
-                    .map_err(StoreError::from)?;
-                Ok(position.map_or(0, i64::cast_unsigned))
+                let found = connection
+                    .prepare_cached("SELECT position, event_id FROM checkpoints WHERE view = ?1")
+                    .and_then(|mut select| select.query_row([table(view)], |row| checkpoint_at(row, 0)).optional());
+                Ok(found.map_err(StoreError::from)?)
             })
             .await
     }
@@ -147,7 +147,12 @@ impl ViewStore for SqliteViews {
             .await
     }
 
-    async fn store(&self, view: ViewId, documents: Vec<SealedDocument>, checkpoint: Position) -> Result<(), ViewError> {
+    async fn store(
+        &self,
+        view: ViewId,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+    ) -> Result<(), ViewError> {
         self.database
             .write(move |connection| Ok(store(connection, view, &documents, checkpoint).map_err(StoreError::from)?))
             .await
@@ -200,7 +205,7 @@ fn store(
     connection: &Connection,
     view: ViewId,
     documents: &[SealedDocument],
-    checkpoint: Position,
+    checkpoint: Checkpoint,
 ) -> rusqlite::Result<()> {
     let places: String = (0..view.fields.len()).map(|index| format!(", ?{}", index + 4)).collect();
     let sql = format!(
@@ -217,8 +222,8 @@ fn store(
         statement.execute(values.as_slice())?;
     }
     connection
-        .prepare_cached("INSERT OR REPLACE INTO checkpoints (view, position) VALUES (?1, ?2)")?
-        .execute(params![table(view), checkpoint.cast_signed()])?;
+        .prepare_cached("INSERT OR REPLACE INTO checkpoints (view, position, event_id) VALUES (?1, ?2, ?3)")?
+        .execute(params![table(view), checkpoint.position.cast_signed(), checkpoint.event_id.as_bytes()])?;
     Ok(())
 }
 

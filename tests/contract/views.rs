@@ -1,5 +1,8 @@
 //! What every view store promises: documents and checkpoint together, filters, order and pages.
-use marvin::views::{Filter, ListQuery, Order, SealedDocument, ViewError, ViewId, ViewStore, sqlite::SqliteViews};
+use marvin::{
+    log::checkpoint::Checkpoint,
+    views::{Filter, ListQuery, Order, SealedDocument, ViewError, ViewId, ViewStore, sqlite::SqliteViews},
+};
 use marvin_projections::Key;
 use rstest::rstest;
 use std::sync::Arc;
@@ -25,6 +28,10 @@ fn document(number: u128, kind: &str, rank: i64) -> SealedDocument {
     SealedDocument { id: Uuid::from_u128(number), position: 1, body: vec![1, 2, 3], keys }
 }
 
+fn at(position: u64) -> Checkpoint {
+    Checkpoint { position, event_id: Uuid::from_u128(u128::from(position) << 64) }
+}
+
 fn newest(filters: Vec<Filter>, before: Option<u128>, limit: u32) -> ListQuery {
     ListQuery { filters, order: Order::Newest, before: before.map(Uuid::from_u128), limit }
 }
@@ -40,15 +47,20 @@ async fn documents_and_checkpoint_are_written_together_and_read_back(#[case] sub
     let store = &subject.store;
     store.ensure(VIEW).await.unwrap();
     store.ensure(VIEW).await.unwrap();
-    assert_eq!(store.checkpoint(VIEW).await.unwrap(), 0);
+    assert_eq!(store.checkpoint(VIEW).await.unwrap(), None);
     let documents = vec![document(1, "a", 3), document(2, "b", 1)];
-    store.store(VIEW, documents.clone(), 7).await.unwrap();
-    assert_eq!(store.checkpoint(VIEW).await.unwrap(), 7);
+    store.store(VIEW, documents.clone(), at(7)).await.unwrap();
+    assert_eq!(store.checkpoint(VIEW).await.unwrap(), Some(at(7)));
     let ids = [Uuid::from_u128(2), Uuid::from_u128(9), Uuid::from_u128(1)];
     let mut found = store.load(VIEW, &ids).await.unwrap();
     found.sort_by_key(|document| document.id);
     assert_eq!(found, documents);
-    store.store(VIEW, vec![document(1, "c", 5)], 8).await.unwrap();
+    store.store(VIEW, vec![document(1, "c", 5)], at(8)).await.unwrap();
+    assert_eq!(
+        store.checkpoint(VIEW).await.unwrap(),
+        Some(at(8)),
+        "the event that stands there went with another position"
+    );
     assert_eq!(store.load(VIEW, &ids[2..]).await.unwrap(), [document(1, "c", 5)]);
 }
 
@@ -58,9 +70,9 @@ async fn documents_and_checkpoint_are_written_together_and_read_back(#[case] sub
 async fn versions_of_a_view_stand_side_by_side(#[case] subject: Subject) {
     let store = &subject.store;
     store.ensure(VIEW).await.unwrap();
-    store.store(VIEW, vec![document(1, "a", 1)], 3).await.unwrap();
+    store.store(VIEW, vec![document(1, "a", 1)], at(3)).await.unwrap();
     store.ensure(NEXT_VERSION).await.unwrap();
-    assert_eq!(store.checkpoint(NEXT_VERSION).await.unwrap(), 0);
+    assert_eq!(store.checkpoint(NEXT_VERSION).await.unwrap(), None);
     assert_eq!(store.count(NEXT_VERSION, Vec::new()).await.unwrap(), 0);
     assert_eq!(store.count(VIEW, Vec::new()).await.unwrap(), 1);
 }
@@ -73,7 +85,7 @@ async fn lists_filter_order_and_page(#[case] subject: Subject) {
     store.ensure(VIEW).await.unwrap();
     let kind = |number: u128| if number.is_multiple_of(2) { "even" } else { "odd" };
     let all = (1..=10).map(|number| document(number, kind(number), i64::try_from(number % 3).unwrap())).collect();
-    store.store(VIEW, all, 1).await.unwrap();
+    store.store(VIEW, all, at(1)).await.unwrap();
 
     let even = || vec![Filter::is("kind", "even")];
     assert_eq!(numbers(&store.list(VIEW, newest(even(), None, 3)).await.unwrap()), [10, 8, 6]);

@@ -17,7 +17,7 @@ mod no_migrations {
 fn insert(database: &Database, number: u32) -> impl Future<Output = Result<(), StoreError>> + use<> {
     let database = database.clone();
     async move {
-        let sql = "INSERT INTO checkpoints (view, position) VALUES (?1, 1)";
+        let sql = "INSERT INTO checkpoints (view, position, event_id) VALUES (?1, 1, x'00')";
         database.write(move |connection| Ok(connection.execute(sql, [number.to_string()]).map(drop)?)).await
     }
 }

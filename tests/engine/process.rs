@@ -2,7 +2,7 @@
 use crate::stack::Stack;
 use marvin::{
     log::{
-        checkpoint::{Checkpoints, sqlite::SqliteCheckpoints},
+        checkpoint::{Checkpoint, Checkpoints, sqlite::SqliteCheckpoints},
         subscription::Follower,
     },
     process::Process,
@@ -80,7 +80,8 @@ async fn the_checkpoint_moves_behind_a_batch_that_mattered_and_survives_a_restar
     drop(views);
     let stack = stack.restarted().await;
     let checkpoints = SqliteCheckpoints(stack.stores.log.database().clone());
-    assert_eq!(checkpoints.load("notify_requester").await.unwrap(), last.position);
+    let checkpoint = Checkpoint { position: last.position, event_id: events.last().unwrap().event_id };
+    assert_eq!(checkpoints.load("notify_requester").await.unwrap(), Some(checkpoint));
 }
 
 #[tokio::test]

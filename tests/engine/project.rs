@@ -2,14 +2,17 @@
 use crate::stack::Stack;
 use async_trait::async_trait;
 use marvin::{
-    log::subscription::{FollowError, Follower},
+    log::{
+        checkpoint::Checkpoint,
+        subscription::{FollowError, Follower},
+    },
     store::StoreError,
     views::{
         Filter, ListQuery, Order, SealedDocument, ViewError, ViewId, ViewStore, documents::Documents,
         projector::Projector, sqlite::SqliteViews,
     },
 };
-use marvin_domain::{Envelope, Position, agent::AgentCommand, user::Role};
+use marvin_domain::{Envelope, agent::AgentCommand, user::Role};
 use marvin_projections::{Fold, RawDocument};
 use serde_json::json;
 use std::sync::{
@@ -35,13 +38,18 @@ impl ViewStore for Crashing {
     async fn ensure(&self, view: ViewId) -> Result<(), ViewError> {
         self.inner.ensure(view).await
     }
-    async fn checkpoint(&self, view: ViewId) -> Result<Position, ViewError> {
+    async fn checkpoint(&self, view: ViewId) -> Result<Option<Checkpoint>, ViewError> {
         self.inner.checkpoint(view).await
     }
     async fn load(&self, view: ViewId, ids: &[Uuid]) -> Result<Vec<SealedDocument>, ViewError> {
         self.inner.load(view, ids).await
     }
-    async fn store(&self, view: ViewId, documents: Vec<SealedDocument>, checkpoint: Position) -> Result<(), ViewError> {
+    async fn store(
+        &self,
+        view: ViewId,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+    ) -> Result<(), ViewError> {
         if self.before.swap(false, Ordering::SeqCst) {
             return Err(crash());
         }

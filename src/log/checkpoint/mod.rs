@@ -1,4 +1,4 @@
-//! How far each follower of the log came.
+//! How far each follower of the log came, and which event stood there.
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
 use std::sync::Arc;
@@ -9,20 +9,38 @@ use crate::store::StoreError;
 
 pub mod sqlite;
 
+/// Everything up to `position` is done. The event's id tells this history from another one in which a log that was set back
+/// has grown past the same position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub position: Position,
+    pub event_id: Uuid,
+}
+
+impl Checkpoint {
+    /// Before the first event. Fits every log.
+    pub const START: Self = Self { position: 0, event_id: Uuid::nil() };
+
+    /// Behind this event.
+    pub fn behind(event: &Envelope) -> Self {
+        Self { position: event.position, event_id: event.event_id }
+    }
+}
+
 /// Checkpoints of followers that have no store of their own to keep them in.
 #[async_trait]
 pub trait Checkpoints: Send + Sync {
-    /// The last position that the follower finished; 0 when it never ran.
+    /// The last event that the follower finished; none when it never ran.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    async fn load(&self, name: &'static str) -> Result<Position, StoreError>;
+    async fn load(&self, name: &str) -> Result<Option<Checkpoint>, StoreError>;
 
-    /// Remembers that everything up to `position`, where `event_id` stands, is done.
+    /// Remembers that everything up to the checkpoint is done. Safe to repeat; it may also lie before the last one.
     ///
     /// # Errors
     /// When the store cannot be reached; the follower will then do the batch again.
-    async fn store(&self, name: &'static str, position: Position, event_id: Uuid) -> Result<(), StoreError>;
+    async fn store(&self, name: &str, checkpoint: Checkpoint) -> Result<(), StoreError>;
 }
 
 /// A checkpoint is written after this many events even when none was of concern, so that a restart re-reads at most these.
@@ -34,14 +52,14 @@ pub const IDLE_EVENTS_MAX: u64 = 2_000;
 /// `Again` when the store cannot be reached.
 pub async fn keep_checkpoint(
     checkpoints: &dyn Checkpoints,
-    name: &'static str,
+    name: &str,
     events: &[Arc<Envelope>],
     acted: bool,
     stored: Position,
 ) -> Result<Position, FollowError> {
     match events.last() {
         Some(last) if acted || last.position - stored >= IDLE_EVENTS_MAX => {
-            let kept = checkpoints.store(name, last.position, last.event_id).await;
+            let kept = checkpoints.store(name, Checkpoint::behind(last)).await;
             kept.map_err(|error| FollowError::Again(error.to_string()))?;
             Ok(last.position)
         }

@@ -1,10 +1,9 @@
 //! Checkpoints as rows of `log.db`.
 use async_trait::async_trait;
-use marvin_domain::Position;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params, types::Type};
 use uuid::Uuid;
 
-use super::Checkpoints;
+use super::{Checkpoint, Checkpoints};
 use crate::{sqlite::Database, store::StoreError};
 
 #[derive(Debug)]
@@ -12,28 +11,39 @@ pub struct SqliteCheckpoints(pub Database);
 
 #[async_trait]
 impl Checkpoints for SqliteCheckpoints {
-    async fn load(&self, name: &'static str) -> Result<Position, StoreError> {
+    async fn load(&self, name: &str) -> Result<Option<Checkpoint>, StoreError> {
+        let name = name.to_owned();
         self.0
             .read(move |connection| {
-                let position: Option<i64> = connection
-                    .prepare_cached("SELECT position FROM checkpoints WHERE name = ?1")?
-                    .query_row([name], |row| row.get(0))
-                    .optional()?;
-                Ok(position.map_or(0, i64::cast_unsigned))
+                let mut select =
+                    connection.prepare_cached("SELECT position, event_id FROM checkpoints WHERE name = ?1")?;
+                Ok(select.query_row([name], |row| checkpoint_at(row, 0)).optional()?)
             })
             .await
     }
 
-    async fn store(&self, name: &'static str, position: Position, event_id: Uuid) -> Result<(), StoreError> {
+    async fn store(&self, name: &str, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        let name = name.to_owned();
         self.0
             .write(move |connection| {
+                let Checkpoint { position, event_id } = checkpoint;
                 connection
                     .prepare_cached(
                         "INSERT OR REPLACE INTO checkpoints (name, position, event_id) VALUES (?1, ?2, ?3)",
                     )?
-                    .execute(params![name, position.cast_signed(), event_id.as_bytes().as_slice()])?;
+                    .execute(params![name, position.cast_signed(), event_id.as_bytes()])?;
                 Ok(())
             })
             .await
     }
+}
+
+/// The checkpoint whose position stands in `column` and whose event id stands in the next one.
+///
+/// # Errors
+/// When what stands there is no position and id.
+pub fn checkpoint_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Checkpoint> {
+    let event_id = Uuid::from_slice(&row.get::<_, Vec<u8>>(column + 1)?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column + 1, Type::Blob, error.into()))?;
+    Ok(Checkpoint { position: row.get::<_, i64>(column)?.cast_unsigned(), event_id })
 }

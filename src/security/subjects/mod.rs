@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::cipher::{DataKey, MAC_BYTES};
 
+pub use crate::log::checkpoint::Checkpoint;
 pub use sqlite::SqliteSubjects;
 
 /// Bytes of the SHA-256 hashes that stand for tokens.
@@ -55,13 +56,6 @@ pub struct SessionRow {
     pub token_hash: [u8; HASH_BYTES],
     pub created_at_ms: i64,
     pub expires_at_ms: i64,
-}
-
-/// How far a reader of the log came, and which event stood there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub position: u64,
-    pub event_id: Uuid,
 }
 
 /// Why the store did not do what was asked. When it would not open, nothing in it was changed.
