@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Checkpoint, Credential, HASH_BYTES, Registration, SessionRow, SubjectStore, SubjectsError};
 use crate::security::cipher::{self, Suite};
+use crate::security::keyfile::MasterKey;
 
 /// A moment; the store has no clock of its own.
 pub const NOW_MS: i64 = 1_790_000_000_000;
@@ -60,6 +61,24 @@ macro_rules! subject_store_contract {
     };
 }
 pub(crate) use subject_store_contract;
+
+/// The same for a store whose key-encryption key can be rotated: `$make` gives the store and that key.
+macro_rules! subject_store_rotation_contract {
+    ($make:path: $($rule:ident),+ $(,)?) => {$(
+        #[tokio::test]
+        async fn $rule() {
+            let (_kept, store, key) = $make().await;
+            crate::security::subjects::contract::$rule(store, &key).await;
+        }
+    )+};
+    ($make:path) => {
+        subject_store_rotation_contract!($make:
+            a_rotation_changes_no_key_and_leaves_none_under_the_old_one,
+            a_rewrapping_repeated_finds_nothing,
+        );
+    };
+}
+pub(crate) use subject_store_rotation_contract;
 
 async fn registered(store: &dyn SubjectStore, n: u128) -> Uuid {
     store.register(user(n), &format!("user{n}@example.org"), NOW_MS).await.unwrap();
@@ -234,4 +253,38 @@ pub async fn a_checkpoint_is_the_last_one_put(store: Arc<dyn SubjectStore>) {
 pub async fn macs_depend_on_their_label(store: Arc<dyn SubjectStore>) {
     assert_eq!(store.hmac("a", b"data"), store.hmac("a", b"data"));
     assert_ne!(store.hmac("a", b"data"), store.hmac("b", b"data"));
+}
+
+/// More people than any adapter takes in one batch.
+const CROWD: u128 = 600;
+
+pub async fn a_rotation_changes_no_key_and_leaves_none_under_the_old_one(
+    store: Arc<dyn SubjectStore>,
+    key: &MasterKey,
+) {
+    let mut people = Vec::new();
+    for n in 1..=CROWD {
+        people.push(registered(&*store, n).await);
+    }
+    let (facts, mac) = (store.facts_key(), store.hmac("a", b"data"));
+    let before = store.keys(&people).await.unwrap();
+    key.begin_rotation().unwrap();
+    let late = registered(&*store, CROWD + 1).await;
+    store.forget(people[0]).await.unwrap();
+    // Everyone who was there and was not forgotten, and the two keys of the instance.
+    assert_eq!(store.rewrap().await.unwrap(), u64::try_from(CROWD - 1 + 2).unwrap());
+    key.end_rotation().unwrap();
+    let after = store.keys(&people).await.unwrap();
+    assert_eq!(after.len(), people.len() - 1);
+    assert!(after.iter().all(|(id, key)| key.expose() == before[id].expose()));
+    assert_eq!(store.keys(&[late]).await.unwrap().len(), 1);
+    assert_eq!((store.facts_key().expose(), store.hmac("a", b"data")), (facts.expose(), mac));
+}
+
+pub async fn a_rewrapping_repeated_finds_nothing(store: Arc<dyn SubjectStore>, key: &MasterKey) {
+    registered(&*store, 1).await;
+    assert_eq!(store.rewrap().await.unwrap(), 0, "all is under the current key");
+    key.begin_rotation().unwrap();
+    assert_eq!(store.rewrap().await.unwrap(), 3);
+    assert_eq!(store.rewrap().await.unwrap(), 0);
 }

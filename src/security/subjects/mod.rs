@@ -135,6 +135,17 @@ pub trait SubjectStore: Send + Sync + std::fmt::Debug {
     /// Removes sessions that expired at or before `now_ms`; returns how many.
     async fn purge_sessions(&self, now_ms: i64) -> Result<u64, SubjectsError>;
 
+    /// Wraps every key, of the instance and of people, under the key-encryption key that is current, in small batches
+    /// between which the store serves; answers how many stood under another.
+    ///
+    /// Once it answers `Ok`, nothing in the store needs another key-encryption key, its files hold no key that was wrapped
+    /// under one, and a registration that was under way meanwhile wraps under the current one too. Keys themselves do not
+    /// change. Cut short anywhere, every key stands under one or the other; repeating it finishes.
+    ///
+    /// # Errors
+    /// `WrongKey` or `Damaged` at the first key that does not unwrap: the key-encryption keys in use must all be kept then.
+    async fn rewrap(&self) -> Result<u64, SubjectsError>;
+
     async fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>, SubjectsError>;
 
     async fn put_checkpoint(&self, name: &str, checkpoint: Checkpoint) -> Result<(), SubjectsError>;

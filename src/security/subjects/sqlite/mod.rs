@@ -1,5 +1,8 @@
 //! The subjects store in one SQLite file, for a process that has its data directory to itself.
 mod open;
+mod rewrap;
+#[cfg(test)]
+mod rotation_tests;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -124,18 +127,26 @@ impl SqliteSubjects {
         attached.await?.then_some(()).ok_or(SubjectsError::UnknownUser(user_id))
     }
 
+    async fn read_keys(&self, user_ids: &[Uuid]) -> Result<Vec<(Uuid, Arc<DataKey>)>, SubjectsError> {
+        let reading = self.keys.reading();
+        let user_ids = user_ids.to_vec();
+        let found = self.run(move |connection| statements::wrapped_keys(connection, &user_ids)).await?;
+        let mut keys = Vec::with_capacity(found.len());
+        for (id, wrapped) in found {
+            let key = Arc::new(self.unwrap_of(id, &wrapped).await?);
+            self.keys.fill(reading, id, Arc::clone(&key));
+            keys.push((id, key));
+        }
+        Ok(keys)
+    }
+
     fn email_hmac(&self, email: &str) -> [u8; MAC_BYTES] {
         self.hmac(EMAIL_LABEL, normalised(email).as_bytes())
     }
 
     async fn unwrap_of(&self, user_id: Uuid, wrapped: &[u8]) -> Result<DataKey, SubjectsError> {
-        let key = self.wrap.unwrap_key(&context(user_id), wrapped).await.map_err(|error| match error {
-            WrapError::WrongKey => SubjectsError::WrongKey(self.path.clone()),
-            WrapError::Altered => {
-                SubjectsError::Damaged { path: self.path.clone(), detail: format!("the key of {user_id} was altered") }
-            }
-            WrapError::Unavailable(source) => SubjectsError::Unavailable(source),
-        })?;
+        let unwrapped = self.wrap.unwrap_key(&context(user_id), wrapped).await;
+        let key = unwrapped.map_err(|error| not_unwrapped(&self.path, &format!("the key of {user_id}"), error))?;
         Ok(DataKey::from_bytes(user_id, key))
     }
 }
@@ -153,20 +164,21 @@ impl SubjectStore for SqliteSubjects {
     async fn register(&self, candidate: Uuid, email: &str, now_ms: i64) -> Result<Registration, SubjectsError> {
         let email_hmac = self.email_hmac(email);
         let key = DataKey::generate(candidate);
-        let wrapped = self.wrap.wrap_key(&context(candidate), key.expose()).await;
-        let wrapped = wrapped.map_err(SubjectsError::unavailable)?;
-        self.run(move |connection| {
-            let transaction = connection.transaction()?;
-            let registration = if statements::insert_subject(&transaction, candidate, &email_hmac, &wrapped, now_ms)? {
-                Registration::Created { user_id: candidate }
-            } else {
-                let user_id = statements::user_by_email(&transaction, &email_hmac)?;
-                Registration::Existing { user_id: user_id.ok_or(rusqlite::Error::QueryReturnedNoRows)? }
-            };
-            transaction.commit()?;
-            Ok(registration)
-        })
-        .await
+        loop {
+            let wrapped = self.wrap.wrap_key(&context(candidate), key.expose()).await;
+            let wrapped = wrapped.map_err(SubjectsError::unavailable)?;
+            let wrap = Arc::clone(&self.wrap);
+            let registration = self.run(move |connection| {
+                // A rotation began since. It looks for keys to rewrap on this connection, so none comes in behind it.
+                if !wrap.is_current(&wrapped) {
+                    return Ok(None);
+                }
+                statements::register(connection, candidate, &email_hmac, &wrapped, now_ms).map(Some)
+            });
+            if let Some(registration) = registration.await? {
+                return Ok(registration);
+            }
+        }
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<Uuid>, SubjectsError> {
@@ -186,27 +198,24 @@ impl SubjectStore for SqliteSubjects {
         if missing.is_empty() {
             return Ok(keys);
         }
-        let reading = self.keys.reading();
-        let found = self.run(move |connection| statements::wrapped_keys(connection, &missing)).await?;
-        for (id, wrapped) in found {
-            let key = Arc::new(self.unwrap_of(id, &wrapped).await?);
-            self.keys.fill(reading, id, Arc::clone(&key));
-            keys.insert(id, key);
+        let mut read = self.read_keys(&missing).await;
+        if matches!(read, Err(SubjectsError::WrongKey(_))) {
+            // A rotation may have ended between the reading of a row and its unwrapping: it reads right now.
+            read = self.read_keys(&missing).await;
         }
+        keys.extend(read?);
         Ok(keys)
     }
 
     async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError> {
         let keys = Arc::clone(&self.keys);
-        let scrubbed = self
-            .run(move |connection| {
-                let deleted = statements::delete_subject(connection, user_id);
-                // Also after an error, which may come from a commit that was done.
-                keys.evict(&user_id);
-                deleted.and_then(|()| statements::scrub(connection))
-            })
-            .await?;
-        if scrubbed { Ok(()) } else { Err(SubjectsError::unavailable("another reader holds on to the erased row")) }
+        let scrubbed = self.run(move |connection| {
+            let deleted = statements::delete_subject(connection, user_id);
+            // Also after an error, which may come from a commit that was done.
+            keys.evict(&user_id);
+            deleted.and_then(|()| statements::scrub(connection))
+        });
+        all_scrubbed(scrubbed.await?)
     }
 
     async fn put_credential(&self, credential: Credential) -> Result<(), SubjectsError> {
@@ -247,6 +256,10 @@ impl SubjectStore for SqliteSubjects {
         self.run(move |connection| statements::purge_sessions(connection, now_ms)).await
     }
 
+    async fn rewrap(&self) -> Result<u64, SubjectsError> {
+        self.rewrap_all().await
+    }
+
     async fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>, SubjectsError> {
         let name = name.to_owned();
         self.run(move |connection| statements::checkpoint(connection, &name)).await
@@ -260,6 +273,19 @@ impl SubjectStore for SqliteSubjects {
     async fn close(&self) -> Result<(), SubjectsError> {
         let gathered = self.run(|connection| Ok(gather(connection))).await?;
         gathered.map_err(SubjectsError::unavailable)
+    }
+}
+
+fn all_scrubbed(scrubbed: bool) -> Result<(), SubjectsError> {
+    if scrubbed { Ok(()) } else { Err(SubjectsError::unavailable("another reader holds on to what was deleted")) }
+}
+
+/// What is wrong with the file at `path` when one of its keys, `which`, does not unwrap.
+fn not_unwrapped(path: &Path, which: &str, error: WrapError) -> SubjectsError {
+    match error {
+        WrapError::WrongKey => SubjectsError::WrongKey(path.to_owned()),
+        WrapError::Altered => SubjectsError::Damaged { path: path.to_owned(), detail: format!("{which} was altered") },
+        WrapError::Unavailable(source) => SubjectsError::Unavailable(source),
     }
 }
 

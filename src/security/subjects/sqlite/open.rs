@@ -8,11 +8,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::statements;
-use crate::security::cipher::{DataKey, KEY_BYTES};
-use crate::security::keyfile::{KeyWrap, WrapError};
+use crate::security::cipher::DataKey;
+use crate::security::keyfile::KeyWrap;
 use crate::security::random;
 use crate::security::subjects::SubjectsError;
 use crate::sqlite::one_line;
@@ -175,15 +174,12 @@ async fn unwrap_named(
     let damaged = |detail: String| SubjectsError::Damaged { path: path.to_owned(), detail };
     let row =
         stored.iter().find(|row| row.name == name).ok_or_else(|| damaged(format!("its {name} key is missing")))?;
-    let key: Zeroizing<[u8; KEY_BYTES]> =
-        wrap.unwrap_key(&context(name), &row.wrapped).await.map_err(|error| match error {
-            WrapError::WrongKey => SubjectsError::WrongKey(path.to_owned()),
-            WrapError::Altered => damaged(format!("its {name} key was altered")),
-            WrapError::Unavailable(source) => SubjectsError::Unavailable(source),
-        })?;
+    let unwrapped = wrap.unwrap_key(&context(name), &row.wrapped).await;
+    let key = unwrapped.map_err(|error| super::not_unwrapped(path, &format!("its {name} key"), error))?;
     Ok(DataKey::from_bytes(row.key_id, key))
 }
 
-fn context(name: &str) -> Vec<u8> {
+/// Binds a wrapped key of the instance to its name.
+pub fn context(name: &str) -> Vec<u8> {
     [b"instance key ", name.as_bytes()].concat()
 }

@@ -3,7 +3,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
 use super::open::StoredKey;
-use crate::security::subjects::{Checkpoint, Credential, HASH_BYTES, SessionRow};
+use crate::security::subjects::{Checkpoint, Credential, HASH_BYTES, Registration, SessionRow};
 
 const SESSION_COLUMNS: &str = "id, user_id, token_hash, created_at, expires_at";
 
@@ -28,8 +28,66 @@ pub fn has_subjects(connection: &Connection) -> Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM subjects)", [], |row| row.get(0))
 }
 
+/// Puts wrapped keys in place of the wrapped keys they were made from; those that are gone or changed stay so.
+pub fn replace_instance_keys(connection: &mut Connection, keys: &[Replacement<String>]) -> Result<()> {
+    let transaction = connection.transaction()?;
+    for key in keys {
+        let sql = "UPDATE instance_keys SET wrapped = ?3 WHERE name = ?1 AND wrapped = ?2";
+        transaction.execute(sql, params![key.of, key.old, key.new])?;
+    }
+    transaction.commit()
+}
+
+/// The next rows behind `after`, in the order of ids.
+pub fn wrapped_page(connection: &Connection, after: Option<Uuid>, rows_max: u32) -> Result<Vec<(Uuid, Vec<u8>)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT user_id, wrapped_key FROM subjects WHERE user_id > ?1 ORDER BY user_id LIMIT ?2")?;
+    // No bytes at all sort before any id.
+    let after = after.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+    statement.query_map(params![after, rows_max], |row| Ok((uuid(row, 0)?, row.get(1)?)))?.collect()
+}
+
+/// As [`replace_instance_keys`], for people.
+pub fn replace_wrapped(connection: &mut Connection, keys: &[Replacement<Uuid>]) -> Result<()> {
+    let transaction = connection.transaction()?;
+    {
+        let sql = "UPDATE subjects SET wrapped_key = ?3 WHERE user_id = ?1 AND wrapped_key = ?2";
+        let mut statement = transaction.prepare_cached(sql)?;
+        for key in keys {
+            statement.execute(params![key.of.as_bytes(), key.old, key.new])?;
+        }
+    }
+    transaction.commit()
+}
+
+/// A key that was wrapped anew.
+pub struct Replacement<T> {
+    pub of: T,
+    pub old: Vec<u8>,
+    pub new: Vec<u8>,
+}
+
+/// Makes the row for a new email; where the email has one, answers whose.
+pub fn register(
+    connection: &mut Connection,
+    candidate: Uuid,
+    email_hmac: &[u8],
+    wrapped_key: &[u8],
+    now_ms: i64,
+) -> Result<Registration> {
+    let transaction = connection.transaction()?;
+    let registration = if insert_subject(&transaction, candidate, email_hmac, wrapped_key, now_ms)? {
+        Registration::Created { user_id: candidate }
+    } else {
+        let user_id = user_by_email(&transaction, email_hmac)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        Registration::Existing { user_id }
+    };
+    transaction.commit()?;
+    Ok(registration)
+}
+
 /// Inserts the row unless the email or the id has one already; answers whether it did.
-pub fn insert_subject(
+fn insert_subject(
     connection: &Connection,
     user_id: Uuid,
     email_hmac: &[u8],

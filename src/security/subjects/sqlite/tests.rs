@@ -14,7 +14,7 @@ async fn empty_store() -> (TempDir, Arc<dyn SubjectStore>) {
     (dir, Arc::new(store))
 }
 
-fn file(dir: &TempDir) -> PathBuf {
+pub fn file(dir: &TempDir) -> PathBuf {
     dir.path().join("subjects.db")
 }
 
@@ -229,11 +229,11 @@ async fn no_file_keeps_bytes_of_the_forgotten() {
     assert_eq!(fs::metadata(dir.path().join("subjects.db-wal")).unwrap().len(), 0);
 }
 
-fn contents(dir: &TempDir) -> Vec<Vec<u8>> {
+pub fn contents(dir: &TempDir) -> Vec<Vec<u8>> {
     fs::read_dir(dir.path()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
-fn stands_in(files: &[Vec<u8>], bytes: &[u8]) -> bool {
+pub fn stands_in(files: &[Vec<u8>], bytes: &[u8]) -> bool {
     files.iter().any(|content| content.windows(bytes.len()).any(|window| window == bytes))
 }
 
