@@ -3,5 +3,7 @@
 
 mod checkpoints;
 mod log;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod slots;
 mod views;
