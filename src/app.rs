@@ -184,10 +184,11 @@ impl App {
         let observer = Observer::new(dispatcher.clone(), *tail.head().borrow());
         let documents = Documents::new(stores.sealer.clone());
         let database = stores.log.database().clone();
-        let slots: Arc<dyn Slots> = Arc::new(SqliteSlots(database.clone()));
-        let checkpoints: Arc<dyn Checkpoints> = Arc::new(SqliteCheckpoints(database));
+        let slots = SqliteSlots(database.clone());
         // The lock on the data directory proves that whoever held a slot before is gone.
         slots.release_all().await?;
+        let slots: Arc<dyn Slots> = Arc::new(slots);
+        let checkpoints: Arc<dyn Checkpoints> = Arc::new(SqliteCheckpoints(database));
 
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         loops.push(tokio::spawn(follow(tail.clone(), observer, health.clone())));

@@ -10,5 +10,7 @@ mod wait;
 
 mod checkpoints;
 mod log;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod slots;
 mod views;

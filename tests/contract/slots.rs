@@ -1,21 +1,42 @@
 //! What every store of slots promises: as many as the agent's limit, each held by one claim until it runs out.
+use futures_util::future::join_all;
 use marvin::{
-    agent::slots::{Slots, Taken, sqlite::SqliteSlots},
+    agent::slots::{Slots, Taken, postgres::PostgresSlots, sqlite::SqliteSlots},
     log::sqlite::SqliteLog,
 };
 use rstest::rstest;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
-struct Subject {
-    _directory: tempfile::TempDir,
-    slots: Arc<dyn Slots>,
+use super::postgres::Database;
+
+enum Adapter {
+    Sqlite,
+    Postgres,
 }
 
-fn sqlite() -> Subject {
-    let directory = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
-    Subject { _directory: directory, slots: Arc::new(SqliteSlots(log.database().clone())) }
+/// Slots over an empty store, as two nodes see them. A file has one process, so there both are the same.
+struct Subject {
+    _directory: Option<tempfile::TempDir>,
+    nodes: [Arc<dyn Slots>; 2],
+}
+
+impl Adapter {
+    async fn slots(&self) -> Subject {
+        match self {
+            Self::Sqlite => {
+                let directory = tempfile::tempdir().unwrap();
+                let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
+                let slots: Arc<dyn Slots> = Arc::new(SqliteSlots(log.database().clone()));
+                Subject { _directory: Some(directory), nodes: [slots.clone(), slots] }
+            }
+            Self::Postgres => {
+                let database = Database::shared();
+                let (one, other) = (database.prepare().await, database.prepare().await);
+                Subject { _directory: None, nodes: [Arc::new(PostgresSlots(one)), Arc::new(PostgresSlots(other))] }
+            }
+        }
+    }
 }
 
 const TTL: Duration = Duration::from_secs(60);
@@ -27,39 +48,135 @@ fn id() -> Uuid {
 }
 
 #[rstest]
-#[case::sqlite(sqlite())]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
-async fn an_agent_has_as_many_slots_as_its_limit(#[case] subject: Subject) {
-    let slots = &subject.slots;
+async fn an_agent_has_as_many_slots_as_its_limit(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    let slots = &subject.nodes[0];
     let (agent, holder) = (id(), id());
     let (first, second, third) = (id(), id(), id());
+    assert_eq!(slots.take(agent, 0, first, holder, TTL).await.unwrap(), Taken::Full);
     assert_eq!(slots.take(agent, 2, first, holder, TTL).await.unwrap(), Taken::Yes);
     assert_eq!(slots.take(agent, 2, second, holder, TTL).await.unwrap(), Taken::Yes);
     assert_eq!(slots.take(agent, 2, third, holder, TTL).await.unwrap(), Taken::Full);
+    assert_eq!(slots.take(id(), 2, third, id(), TTL).await.unwrap(), Taken::Yes, "another agent's are its own");
     slots.release(first, holder).await.unwrap();
-    assert_eq!(slots.take(agent, 2, third, holder, TTL).await.unwrap(), Taken::Yes);
+    assert_eq!(slots.take(agent, 2, id(), holder, TTL).await.unwrap(), Taken::Yes);
 }
 
 #[rstest]
-#[case::sqlite(sqlite())]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
-async fn a_task_is_held_by_one_at_a_time_and_freed_only_by_its_holder(#[case] subject: Subject) {
-    let slots = &subject.slots;
+async fn a_lowered_limit_counts_who_is_still_at_work(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    let slots = &subject.nodes[0];
+    let (agent, holder, tasks) = (id(), id(), [id(), id(), id()]);
+    for task in tasks {
+        assert_eq!(slots.take(agent, 3, task, holder, TTL).await.unwrap(), Taken::Yes);
+    }
+    slots.release(tasks[0], holder).await.unwrap();
+    assert_eq!(slots.take(agent, 2, id(), holder, TTL).await.unwrap(), Taken::Full);
+    slots.release(tasks[1], holder).await.unwrap();
+    assert_eq!(slots.take(agent, 2, id(), holder, TTL).await.unwrap(), Taken::Yes);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_task_is_held_by_one_at_a_time_and_freed_only_by_its_holder(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    let slots = &subject.nodes[0];
     let (agent, task, holder, other) = (id(), id(), id(), id());
     assert_eq!(slots.take(agent, 4, task, holder, TTL).await.unwrap(), Taken::Yes);
     assert_eq!(slots.take(agent, 4, task, other, TTL).await.unwrap(), Taken::Held);
     slots.release(task, other).await.unwrap();
     assert_eq!(slots.held().await.unwrap(), HashSet::from([task]));
+    for _ in 0..2 {
+        slots.release(task, holder).await.unwrap();
+        assert!(slots.held().await.unwrap().is_empty());
+    }
 }
 
 #[rstest]
-#[case::sqlite(sqlite())]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
-async fn a_lapsed_lease_is_neither_held_nor_renewed_and_its_slot_is_free(#[case] subject: Subject) {
-    let slots = &subject.slots;
+async fn a_lapsed_lease_is_neither_held_nor_renewed_and_its_slot_is_free(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    let slots = &subject.nodes[0];
     let (agent, task, holder) = (id(), id(), id());
     assert_eq!(slots.take(agent, 1, task, holder, LAPSED).await.unwrap(), Taken::Yes);
     assert!(slots.held().await.unwrap().is_empty());
     assert!(slots.renew(vec![holder], TTL).await.unwrap().is_empty());
     assert_eq!(slots.take(agent, 1, id(), id(), TTL).await.unwrap(), Taken::Yes);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn renewing_prolongs_each_lease_that_still_stands(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    let slots = &subject.nodes[0];
+    let (agent, task, one, other) = (id(), id(), id(), id());
+    assert_eq!(slots.take(agent, 2, task, one, TTL).await.unwrap(), Taken::Yes);
+    assert_eq!(slots.take(agent, 2, id(), other, TTL).await.unwrap(), Taken::Yes);
+    assert_eq!(slots.renew(vec![one, other, id()], TTL).await.unwrap(), HashSet::from([one, other]));
+    // A renewal sets when the lease ends, so it can also end it.
+    assert_eq!(slots.renew(vec![other], LAPSED).await.unwrap(), HashSet::from([other]));
+    assert_eq!(slots.held().await.unwrap(), HashSet::from([task]));
+}
+
+/// Claims made at the same time on two nodes.
+const CLAIMS: usize = 32;
+/// The first ones find no connection ready, and so hardly meet.
+const ROUNDS: usize = 12;
+
+/// What the claims were answered that `claim` makes of a number and its node.
+async fn race<F>(subject: &Subject, claim: impl Fn(usize, Arc<dyn Slots>) -> F) -> impl Fn(Taken) -> usize
+where
+    F: Future<Output = Taken> + Send + 'static,
+{
+    let claims = (0..CLAIMS).map(|n| tokio::spawn(claim(n, subject.nodes[n % 2].clone())));
+    let taken: Vec<_> = join_all(claims).await.into_iter().map(Result::unwrap).collect();
+    move |wanted| taken.iter().filter(|taken| **taken == wanted).count()
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_at_once_never_exceed_the_limit(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    for round in 1..=ROUNDS {
+        let agent = id();
+        // A lease that ran out stands in the way of none, and is cleared away by one.
+        subject.nodes[0].take(agent, 3, id(), id(), LAPSED).await.unwrap();
+        let claim = |_, slots: Arc<dyn Slots>| async move { slots.take(agent, 3, id(), id(), TTL).await.unwrap() };
+        let count = race(&subject, claim).await;
+        assert_eq!((count(Taken::Yes), count(Taken::Full)), (3, CLAIMS - 3));
+        assert_eq!(subject.nodes[1].held().await.unwrap().len(), 3 * round);
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_at_once_give_a_task_to_one(#[case] adapter: Adapter) {
+    let subject = adapter.slots().await;
+    for round in 1..=ROUNDS {
+        // Also when they come for several agents, which nobody does on purpose.
+        let (agents, task) = ([id(), id(), id()], id());
+        subject.nodes[0].take(agents[0], 3, task, id(), LAPSED).await.unwrap();
+        let claim = |n: usize, slots: Arc<dyn Slots>| async move {
+            slots.take(agents[n % 3], 3, task, id(), TTL).await.unwrap()
+        };
+        let count = race(&subject, claim).await;
+        assert_eq!((count(Taken::Yes), count(Taken::Held)), (1, CLAIMS - 1));
+        assert_eq!(subject.nodes[1].held().await.unwrap().len(), round);
+    }
 }

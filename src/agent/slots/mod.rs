@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::store::StoreError;
 
+pub mod postgres;
 pub mod sqlite;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +53,4 @@ pub trait Slots: Send + Sync {
     /// # Errors
     /// When the store cannot be reached.
     async fn held(&self) -> Result<HashSet<Uuid>, StoreError>;
-
-    /// Frees all slots. Only for who knows that no holder lives, as the one process that owns the data directory does at start.
-    ///
-    /// # Errors
-    /// When the store cannot be reached.
-    async fn release_all(&self) -> Result<(), StoreError>;
 }

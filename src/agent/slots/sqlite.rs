@@ -13,6 +13,16 @@ const NOW_MS: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 #[derive(Debug)]
 pub struct SqliteSlots(pub Database);
 
+impl SqliteSlots {
+    /// Frees all slots. Only for the one process that owns the data directory, at its start: it knows that no holder lives.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn release_all(&self) -> Result<(), StoreError> {
+        self.0.write(|connection| Ok(connection.execute("DELETE FROM leases", []).map(drop)?)).await
+    }
+}
+
 fn bytes(id: &Uuid) -> &[u8] {
     id.as_bytes()
 }
@@ -44,7 +54,9 @@ fn take(
         .prepare_cached("SELECT slot FROM leases WHERE agent_id = ?1")?
         .query_map([bytes(&agent)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let Some(slot) = (1..=slots_max).find(|slot| !used.contains(slot)) else { return Ok(Taken::Full) };
+    // Who took a slot before the limit was lowered is still at work, and counts.
+    let free = (1..=slots_max).find(|slot| !used.contains(slot)).filter(|_| used.len() < slots_max as usize);
+    let Some(slot) = free else { return Ok(Taken::Full) };
     connection
         .prepare_cached(&format!(
             "INSERT INTO leases (agent_id, slot, task_id, holder, expires_at) VALUES (?1, ?2, ?3, ?4, {NOW_MS} + ?5)"
@@ -104,9 +116,5 @@ impl Slots for SqliteSlots {
     async fn held(&self) -> Result<HashSet<Uuid>, StoreError> {
         let sql = format!("SELECT task_id FROM leases WHERE expires_at > {NOW_MS}");
         self.0.read(move |connection| tasks(connection, &sql, [])).await
-    }
-
-    async fn release_all(&self) -> Result<(), StoreError> {
-        self.0.write(|connection| Ok(connection.execute("DELETE FROM leases", []).map(drop)?)).await
     }
 }

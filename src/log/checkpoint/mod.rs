@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::subscription::FollowError;
 use crate::store::StoreError;
 
+pub mod postgres;
 pub mod sqlite;
 
 /// Everything up to `position` is done. The event's id tells this history from another one in which a log that was set back
