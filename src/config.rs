@@ -26,6 +26,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The directory of the stores.
     pub data_dir: PathBuf,
+    /// PostgreSQL for the log and the subjects; none means files of the data directory.
+    pub database_url: Option<SecretString>,
     /// The key-encryption key.
     pub key_file: PathBuf,
     /// How data is sealed from now on.
@@ -75,10 +77,13 @@ impl Settings {
         let listen = reader.read("listen", "127.0.0.1:8080", values::socket)?;
         let public_url = reader.read_optional("public_url", "public_url follows listen", values::origin)?;
         let data_dir: PathBuf = reader.read("data_dir", "./marvin-data", values::path)?;
+        let database_url =
+            reader.read_secret("database_url", "no database_url: the log and keys are files", values::database)?;
         let key_file = reader.read("key_file", &data_dir.join("master.key").to_string_lossy(), values::path)?;
         Ok(Self {
             listen,
             data_dir,
+            database_url,
             key_file,
             cipher: reader.read("cipher", "xchacha20poly1305", values::cipher)?,
             instance: reader.read("instance", "marvin", values::instance)?,
@@ -148,6 +153,21 @@ impl Reader<'_> {
             self.shown.push(Shown::Unset(otherwise));
         }
         Ok(value)
+    }
+
+    /// As [`read_optional`](Self::read_optional), for a value that must not be shown; `parse` answers what may be.
+    fn read_secret(
+        &mut self,
+        name: &'static str,
+        otherwise: &'static str,
+        parse: Parse<String>,
+    ) -> Result<Option<SecretString>, SettingsError> {
+        let given = self.sources.find(name)?;
+        let shown = self.read_optional(name, otherwise, parse)?;
+        if let (Some(value), Some(Shown::Set { value: kept, .. })) = (shown, self.shown.last_mut()) {
+            *kept = value;
+        }
+        Ok(given.map(|(value, _)| SecretString::from(value)))
     }
 
     fn take<T>(&mut self, name: &'static str, parse: Parse<T>) -> Result<Option<T>, SettingsError> {

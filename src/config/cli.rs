@@ -79,6 +79,10 @@ pub struct Flags {
     /// The directory of the stores [env: MARVIN_DATA_DIR] [default: ./marvin-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
+    /// PostgreSQL for log and keys, in place of files; better given in the environment, where others do not see its password
+    /// [env: MARVIN_DATABASE_URL] [default: none]
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
     /// The key-encryption key [env: MARVIN_KEY_FILE] [default: master.key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<String>,
@@ -106,6 +110,7 @@ impl Flags {
             "listen" => &self.listen,
             "public_url" => &self.public_url,
             "data_dir" => &self.data_dir,
+            "database_url" => &self.database_url,
             "key_file" => &self.key_file,
             "cipher" => &self.cipher,
             "instance" => &self.instance,

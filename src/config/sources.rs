@@ -10,15 +10,24 @@ use super::cli::Flags;
 use super::variable_of;
 
 /// Every setting that flags, environment and file know alike.
-pub(super) const SETTINGS: [&str; 9] =
-    ["listen", "public_url", "data_dir", "key_file", "cipher", "instance", "metrics_listen", "log", "log_format"];
+pub(super) const SETTINGS: [&str; 10] = [
+    "listen",
+    "public_url",
+    "data_dir",
+    "database_url",
+    "key_file",
+    "cipher",
+    "instance",
+    "metrics_listen",
+    "log",
+    "log_format",
+];
 
 /// Given in the environment only, so that a secret is not left in a file or in the process list.
 const ENVIRONMENT_ONLY: [&str; 2] = ["admin_email", "admin_password"];
 
 /// Settings of parts that this version does not have, and the parts.
-pub(super) const NOT_BUILT: [(&str, &str); 10] = [
-    ("database_url", "PostgreSQL"),
+pub(super) const NOT_BUILT: [(&str, &str); 9] = [
     ("redis_url", "Redis"),
     ("amqp_url", "RabbitMQ"),
     ("vault_addr", "Vault"),

@@ -114,7 +114,6 @@ fn an_empty_directory_is_refused() {
 }
 
 #[rstest]
-#[case("MARVIN_DATABASE_URL", "PostgreSQL")]
 #[case("MARVIN_REDIS_URL", "Redis")]
 #[case("MARVIN_AMQP_URL", "RabbitMQ")]
 #[case("MARVIN_VAULT_ADDR", "Vault")]
@@ -201,4 +200,33 @@ fn the_settings_in_effect_are_shown_with_their_sources_and_without_secrets() {
     # the first administrator comes from MARVIN_ADMIN_EMAIL and MARVIN_ADMIN_PASSWORD
     "#);
     assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[rstest]
+#[case(
+    "postgres://marvin:p4ssw0rd@db.example.org:6543/prod?sslmode=require",
+    "postgres://marvin@db.example.org:6543/prod"
+)]
+#[case("postgresql://db/prod", "postgres://db/prod")]
+#[case("postgres:///prod?host=/var/run/postgresql&user=marvin", "postgres://marvin@/var/run/postgresql/prod")]
+fn a_database_url_is_taken_whole_and_shown_without_its_password(#[case] url: &str, #[case] shown: &str) {
+    let settings = load(&[], &[("MARVIN_DATABASE_URL", url)]).unwrap();
+    assert_eq!(settings.database_url.as_ref().unwrap().expose_secret(), url);
+    let said = format!("{settings} {settings:?}");
+    assert!(said.contains(&format!("database_url = {shown:?} # from MARVIN_DATABASE_URL")), "{said}");
+    assert!(!said.contains("p4ssw0rd"));
+}
+
+#[rstest]
+#[case("")]
+#[case("mysql://u:p4ssw0rd@db/prod")]
+#[case("postgres://")]
+#[case("postgres://u:p4ssw0rd@db")]
+#[case("postgres://u:p4ssw0rd@db/")]
+#[case("postgres://u:p4ssw0rd@db:port/prod")]
+#[case("postgres://u:p4ssw0rd@db/prod?sslmode=perhaps")]
+#[case("host=db dbname=prod password=p4ssw0rd")]
+fn what_is_no_database_url_is_refused_without_being_echoed(#[case] url: &str) {
+    let refused = refusal(&["--database-url", url], &[]);
+    assert!(refused.contains("--database-url") && !refused.contains("p4ssw0rd"), "{refused}");
 }

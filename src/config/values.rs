@@ -54,6 +54,26 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Answers the URL without its password.
+pub(super) fn database(text: &str) -> Result<String, String> {
+    let what = || "it is not a URL such as postgres://user:password@host:5432/database".to_owned();
+    let rest =
+        ["postgres://", "postgresql://"].into_iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or_else(what)?;
+    // The reader of connection strings would quote what it does not understand, which may be the password.
+    let parsed: tokio_postgres::Config = text.parse().map_err(|_| what())?;
+    let (host, database) = (parsed.get_hosts().first().ok_or_else(what)?, parsed.get_dbname());
+    if rest.is_empty() || database.is_none_or(str::is_empty) {
+        return Err(what());
+    }
+    let host = match host {
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    };
+    let port = parsed.get_ports().first().map_or_else(String::new, |port| format!(":{port}"));
+    let user = parsed.get_user().map_or_else(String::new, |user| format!("{user}@"));
+    Ok(format!("postgres://{user}{host}{port}/{}", database.unwrap_or_default()))
+}
+
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, such as 127.0.0.1:8080"))
 }

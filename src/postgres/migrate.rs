@@ -25,7 +25,7 @@ const SUBJECTS_GRANTS: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLE
 pub enum PrepareError {
     #[error("MARVIN_DATABASE_URL is not a PostgreSQL URL: {0}")]
     Url(String),
-    #[error("the database cannot be reached: {0}")]
+    #[error("the database that MARVIN_DATABASE_URL names cannot be reached: {0}")]
     Unreachable(String),
     #[error("the schema {schema} was made by a newer Marvin: start that version, or a newer one")]
     Newer { schema: String },

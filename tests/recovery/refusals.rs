@@ -230,7 +230,7 @@ async fn an_address_in_use_is_refused_before_a_store_is_opened(#[case] setting: 
 #[case("MARVIN_INSTANCE", "No Name", "instance")]
 #[case("MARVIN_LOG", "loud=very", "log")]
 #[case("MARVIN_LOG_FORMAT", "xml", "log_format")]
-#[case("MARVIN_DATABASE_URL", "postgres://localhost/marvin", "not built yet")]
+#[case("MARVIN_DATABASE_URL", "mysql://localhost/marvin", "postgres://")]
 #[case("MARVIN_ADMIN_EMAIL", "", "MARVIN_ADMIN_PASSWORD is set and MARVIN_ADMIN_EMAIL is not")]
 #[tokio::test]
 async fn a_wrong_setting_is_refused_by_name(#[case] setting: &str, #[case] value: &str, #[case] reason: &str) {

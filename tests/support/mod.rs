@@ -5,11 +5,13 @@
 mod answer;
 mod client;
 mod feed;
+pub mod postgres;
 mod server;
 mod wait;
 
 pub use answer::Answer;
 pub use client::{Client, PASSWORD, user};
 pub use feed::{Feed, Sse};
+pub use postgres::Database;
 pub use server::{ADMIN_EMAIL, ADMIN_PASSWORD, Launch, Server, Stopped};
 pub use wait::{DEADLINE, eventually};

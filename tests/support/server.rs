@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-use super::wait::DEADLINE;
+use super::{postgres::Database, wait::DEADLINE};
 
 pub const ADMIN_EMAIL: &str = "admin@example.org";
 pub const ADMIN_PASSWORD: &str = "a password for tests";
@@ -29,7 +29,17 @@ impl Launch {
         let data = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let environment = [("MARVIN_LISTEN", "127.0.0.1:0"), ("MARVIN_METRICS_LISTEN", "off")];
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { data, environment: environment.collect(), script: None }
+        let launch = Self { data, environment: environment.collect(), script: None };
+        match std::env::var("MARVIN_TEST_STORE").as_deref() {
+            Ok("postgres") => launch.on(&Database::shared()),
+            _ => launch,
+        }
+    }
+
+    /// With its log and keys in PostgreSQL. Two servers on the same database are two nodes of one instance.
+    #[must_use]
+    pub fn on(self, database: &Database) -> Self {
+        self.set("MARVIN_DATABASE_URL", &database.url).set("MARVIN_INSTANCE", &database.instance)
     }
 
     /// With the administrator that [`super::Client::admin`] signs in as.

@@ -35,14 +35,17 @@ CREATE TABLE checkpoints (
     event_id uuid   NOT NULL
 );
 
--- The histories that this log has had: a first one when it was made, another each time that somebody accepted a log that was set
--- back.
+-- The histories that this log has told: a first one, drawn here, and another each time that somebody accepted that the log was set
+-- back. The newest row, by number, is the present one.
 CREATE TABLE incarnations (
-    id       uuid        PRIMARY KEY,
-    position bigint      NOT NULL,
-    event_id uuid,
+    number   bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id       uuid        NOT NULL UNIQUE,
+    position bigint      NOT NULL,           -- the last event that it shares with the one before; 0 for the first
+    event_id uuid        NOT NULL,
     drawn_at timestamptz NOT NULL
 );
+INSERT INTO incarnations (id, position, event_id, drawn_at)
+VALUES (gen_random_uuid(), 0, '00000000-0000-0000-0000-000000000000', date_trunc('milliseconds', clock_timestamp()));
 
 -- Who holds a task's slot, and until when. A holder is one claim: a late one cannot free the slot of its successor.
 CREATE TABLE leases (

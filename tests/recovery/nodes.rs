@@ -1,0 +1,165 @@
+//! Two servers on one database are two nodes of one instance: one log, one answer, and whoever is left goes on.
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::fs;
+
+use super::{
+    journal,
+    kills::all_ended,
+    support::{Client, Database, Launch, Server, eventually},
+};
+
+/// Tasks that are sent to both nodes.
+const TASKS: usize = 60;
+
+/// Starts a node. The first one makes the key file; it has to be brought to the others.
+fn first_node(database: &Database) -> Server {
+    Launch::with_admin().on(database).start()
+}
+
+fn next_node(database: &Database, of: &Server) -> Server {
+    let launch = Launch::with_admin().on(database);
+    fs::copy(of.data_dir().join("master.key"), launch.data_dir().join("master.key")).unwrap();
+    launch.start()
+}
+
+async fn submit(client: &Client, agent: &str, marker: usize) -> Value {
+    let path = format!("/api/v1/agents/{agent}/tasks");
+    let request = client.request(Method::POST, &path).header("idempotency-key", format!("order-{marker}"));
+    client.send(request.json(&json!({ "input": { "marker": marker } }))).await.expect(202).json()
+}
+
+#[tokio::test]
+async fn a_command_sent_to_both_nodes_is_done_once_and_answered_alike() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    let second = next_node(&database, &first);
+    let here = Client::admin(&first).await;
+    // The same session: sessions are rows of the database.
+    let there = here.at(&second);
+    let notify = json!({ "notify": { "to": "requester", "severity": "info", "title": "Done", "body": "It is." } });
+    let agent = here.agent("rules", json!({ "rules": [{ "name": "tell", "when": "true", "then": [notify] }] })).await;
+    let answers = join_all((0..TASKS).map(async |marker| {
+        let (one, other) = if marker.is_multiple_of(2) { (&here, &there) } else { (&there, &here) };
+        let (first, again) = tokio::join!(submit(one, &agent, marker), submit(other, &agent, marker));
+        assert_eq!(first, again);
+        first["id"].as_str().unwrap().to_owned()
+    }))
+    .await;
+    for id in &answers {
+        assert_eq!(there.task_ended(id).await["status"], "completed");
+    }
+    let events = all_ended(&there).await;
+    let positions: Vec<_> = events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
+    for id in &answers {
+        let kinds: Vec<_> = events.iter().filter(|event| event.id() == id).map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["task.submitted", "task.started", "task.step_completed", "task.completed"]);
+    }
+    // One notification of the rule, and one of the end.
+    eventually("everyone is told once", async || {
+        let mut events = Vec::new();
+        journal::read_on(&here, &mut events).await;
+        let raised = events.iter().filter(|event| event.kind == "notification.raised").count();
+        assert!(raised <= 2 * TASKS, "{raised}");
+        (raised == 2 * TASKS).then_some(())
+    })
+    .await;
+    let same = [&here, &there].map(async |node| {
+        let mut events = Vec::new();
+        journal::read_on(node, &mut events).await;
+        events.iter().map(|event| (event.position, event.subject.clone())).collect::<Vec<_>>()
+    });
+    let [first, second] = same;
+    assert_eq!(first.await, second.await);
+}
+
+#[tokio::test]
+async fn what_a_killed_node_was_doing_is_finished_by_the_other() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    let second = next_node(&database, &first);
+    let admin = Client::admin(&second).await;
+    // Long enough that some run when the node dies: a debug build works on each for tenths of a second.
+    let values: Vec<usize> = (0..6_000).map(|index| index * index % 97).collect();
+    let agent = admin.agent("insight", json!({})).await;
+    let doomed = admin.at(&first);
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(doomed.submit(&agent, json!({ "values": values })).await.id());
+    }
+    first.kill9();
+    for id in &ids {
+        assert_eq!(admin.task_ended(id).await["status"], "completed", "{id}");
+    }
+    let mut events = Vec::new();
+    journal::read_on(&admin, &mut events).await;
+    for id in &ids {
+        let ends = events.iter().filter(|event| event.id() == id && event.kind == "task.completed").count();
+        assert_eq!(ends, 1);
+    }
+}
+
+#[tokio::test]
+async fn who_is_erased_on_one_node_is_gone_on_the_other() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    let second = next_node(&database, &first);
+    let here = Client::admin(&first).await;
+    let there = here.at(&second);
+    let agent = here.agent("rules", json!({ "rules": [] })).await;
+    let person = here.colleague("person", &["member"]).await;
+    let elsewhere = person.at(&second);
+    let task = elsewhere.submit(&agent, json!({ "marker": "words of a person" })).await.id();
+    assert_eq!(there.task_ended(&task).await["input"]["marker"], "words of a person");
+    here.delete(&format!("/api/v1/users/{}", person.user_id())).await.expect(200);
+    eventually("the session has ended on the other node", async || {
+        let answer = elsewhere.get("/api/v1/session").await;
+        (answer.status == 401).then_some(())
+    })
+    .await;
+    for node in [&here, &there] {
+        eventually("the words are gone", async || {
+            let task = node.get(&format!("/api/v1/tasks/{task}")).await.expect(200).json();
+            (task["input"].is_null() && task["erased"] == true).then_some(())
+        })
+        .await;
+    }
+    let left = "SELECT (SELECT count(*) FROM SCHEMA.subjects WHERE user_id::text = $1) + \
+                (SELECT count(*) FROM SCHEMA.credentials WHERE user_id::text = $1) + \
+                (SELECT count(*) FROM SCHEMA.sessions WHERE user_id::text = $1)";
+    let left = left.replace("SCHEMA", &format!("{}_subjects", database.instance));
+    let stranger = database.stranger().await;
+    eventually("the key and all rows are gone", async || {
+        let rows = stranger.query_one(&left, &[&person.user_id()]).await.unwrap();
+        (rows.get::<_, i64>(0) == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_with_another_key_or_none_is_refused() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    Client::admin(&first).await.agent("rules", json!({ "rules": [] })).await;
+    let without = Launch::with_admin().on(&database).run(&["serve"]);
+    let said = String::from_utf8(without.stderr).unwrap();
+    assert_eq!(without.status.code(), Some(1));
+    assert!(said.contains("master.key is missing"), "{said}");
+    let other = Launch::with_admin().on(&Database::shared()).start();
+    let launch = Launch::with_admin().on(&database);
+    fs::copy(other.data_dir().join("master.key"), launch.data_dir().join("master.key")).unwrap();
+    let refused = launch.run(&["serve"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("was made with another key"), "{said}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_stops_the_start_with_the_settings_name() {
+    let refused = Launch::with_admin().set("MARVIN_DATABASE_URL", "postgres://u:p4ssw0rd@127.0.0.1:1/marvin").run(&["serve"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("MARVIN_DATABASE_URL") && !said.contains("p4ssw0rd"), "{said}");
+}
