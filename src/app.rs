@@ -10,6 +10,7 @@ use marvin_domain::{
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::{
     accounts::{AccountError, Accounts, NewUser},
@@ -21,18 +22,23 @@ use crate::{
     config::Settings,
     datadir::{DataDir, DataDirError},
     dispatch::{CommandMeta, DispatchError, Dispatcher, observer::Observer},
-    erasure::{ErasedInLog, Eraser, followed},
+    erasure::{self, ErasedInLog, Eraser, followed},
     health::Health,
     http::api::Api,
     log::{
         EventLog,
-        checkpoint::{Checkpoints, sqlite::SqliteCheckpoints},
+        checkpoint::{
+            Checkpoint, Checkpoints,
+            sqlite::{SqliteCheckpoints, kept},
+        },
         codec::Codec,
+        incarnation::{Incarnation, Incarnations, sqlite::SqliteIncarnations},
         sqlite::SqliteLog,
         subscription::follow,
         tail::Tail,
     },
     process::Process,
+    rollback::{SetBack, Standing, compare},
     security::{
         keyfile::{KeyFileError, MasterKey},
         passwords::{Passwords, check_policy},
@@ -42,7 +48,7 @@ use crate::{
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
-    sqlite::OpenError,
+    sqlite::{Inspected, OpenError},
     store::StoreError,
     views::{ViewError, ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
@@ -63,16 +69,8 @@ pub enum StartError {
     Subjects(#[from] SubjectsError),
     #[error("{missing} is missing beside {present}: put it back from a backup; nothing was changed")]
     Missing { missing: String, present: String },
-    #[error(
-        "views.db reaches position {reached} and log.db ends at {head}: the log was set back; put the right one back, or \
-         delete views.db to go on with this one"
-    )]
-    SetBack { reached: Position, head: Position },
-    #[error(
-        "subjects.db has followed the log to position {reached} and log.db ends at {head}: the log was set back or lost; put \
-         the right one back"
-    )]
-    LogBehindSubjects { reached: Position, head: Position },
+    #[error(transparent)]
+    SetBack(SetBack),
     #[error("the store cannot be prepared")]
     Store(#[from] StoreError),
     #[error("the views cannot be prepared")]
@@ -90,6 +88,8 @@ pub struct Stores {
     pub views: SqliteViews,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
+    /// What was ahead of the log and was set back with it; empty unless that was accepted.
+    pub accepted: Vec<SetBack>,
     /// Held for as long as the stores are open.
     _data_dir: DataDir,
 }
@@ -99,8 +99,21 @@ impl Stores {
     /// fit together stays as it is.
     ///
     /// # Errors
-    /// See [`StartError`].
+    /// See [`StartError`]; `SetBack` where a checkpoint does not fit the log.
     pub async fn open(settings: &Settings) -> Result<Self, StartError> {
+        Self::open_with(settings, false).await
+    }
+
+    /// As [`open`](Self::open), but a log that was set back is accepted: what is ahead of it begins anew, and so does its
+    /// history. Changes nothing where everything fits.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn open_accepting_rollback(settings: &Settings) -> Result<Self, StartError> {
+        Self::open_with(settings, true).await
+    }
+
+    async fn open_with(settings: &Settings, accepts_rollback: bool) -> Result<Self, StartError> {
         let data_dir = DataDir::take(&settings.data_dir)?;
         let (log_path, subjects_path) = (data_dir.log(), data_dir.subjects());
         // A file of no bytes was lost as surely as one that is not there.
@@ -119,21 +132,49 @@ impl Stores {
         let key = MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?;
         let subjects = SqliteSubjects::inspect(&subjects_path, Arc::new(key), is_new).await?;
         let views = SqliteViews::inspect(&data_dir.views())?;
-        let reached = SqliteViews::furthest(&views)?;
-        if reached > head {
-            return Err(StartError::SetBack { reached, head });
+        let mut set_back = compare(&log, "views.db", SqliteViews::kept(&views)?)?;
+        set_back.extend(compare(&log, "log.db", kept(&log, "name")?)?);
+        if !accepts_rollback && let Some(first) = set_back.first() {
+            return Err(StartError::SetBack(first.clone()));
         }
-
         let subjects = Arc::new(subjects.prepare().await?) as Arc<dyn SubjectStore>;
-        let reached = followed(&*subjects).await?;
-        if reached > head {
-            return Err(StartError::LogBehindSubjects { reached, head });
+        let erasures = followed(&*subjects).await?.map(|checkpoint| (erasure::NAME.to_owned(), checkpoint));
+        set_back.extend(compare(&log, "subjects.db", erasures)?);
+        if !accepts_rollback && let Some(first) = set_back.first() {
+            return Err(StartError::SetBack(first.clone()));
         }
+        let end = Checkpoint { position: head, event_id: SqliteLog::event_at(&log, head)?.unwrap_or_default() };
         let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
-        Ok(Self { log, subjects, views, sealer, codec, _data_dir: data_dir })
+        let stores = Self { log, subjects, views, sealer, codec, accepted: set_back, _data_dir: data_dir };
+        if !stores.accepted.is_empty() {
+            stores.set_back(end).await?;
+        }
+        Ok(stores)
+    }
+
+    /// The new history is drawn first: after a crash in between, what is still ahead of the log is found again.
+    async fn set_back(&self, end: Checkpoint) -> Result<(), StartError> {
+        let database = self.log.database();
+        SqliteIncarnations(database.clone()).draw(end).await?;
+        for SetBack { file, follower, .. } in &self.accepted {
+            match *file {
+                "views.db" => self.views.forget(follower).await?,
+                "log.db" => SqliteCheckpoints(database.clone()).store(follower, Checkpoint::START).await?,
+                _ => self.subjects.put_checkpoint(follower, Checkpoint::START).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Which history the log tells.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn incarnation(&self) -> Result<Incarnation, StoreError> {
+        SqliteIncarnations(self.log.database().clone()).newest().await
     }
 
     /// Finishes what was handed in and leaves each database whole in its one file. Nothing is written from then on.
@@ -146,6 +187,19 @@ impl Stores {
                 warn!(file, error, "the newest changes stay in the write-ahead log beside the file");
             }
         }
+    }
+}
+
+/// The log's file before anything is written to it.
+impl Standing for Inspected {
+    type Error = OpenError;
+
+    fn head(&self) -> Result<Position, OpenError> {
+        SqliteLog::last_position(self)
+    }
+
+    fn event_at(&self, position: Position) -> Result<Option<Uuid>, OpenError> {
+        SqliteLog::event_at(self, position)
     }
 }
 

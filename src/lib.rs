@@ -14,6 +14,7 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod process;
+pub mod rollback;
 pub mod security;
 pub mod setup;
 pub mod sqlite;

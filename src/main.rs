@@ -35,6 +35,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
     match command {
         Command::Serve { .. } => cli::serve::run(&settings).map(|()| ExitCode::SUCCESS),
-        Command::Doctor { views, .. } => cli::doctor::run(&settings, views),
+        Command::Doctor { views, accept_rollback, .. } => cli::doctor::run(&settings, views, accept_rollback),
     }
 }

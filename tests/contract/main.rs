@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoints;
+mod incarnations;
 mod log;
 mod slots;
 mod views;

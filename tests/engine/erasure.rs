@@ -71,7 +71,7 @@ async fn how_far_erasures_are_done_stands_beside_the_keys_so_a_restored_store_fo
     let agent = stack.agent("scribe").await;
     stack.task(agent, ada, json!("hers")).await;
     erase(&stack, ada).await;
-    let done = followed(&*stack.stores.subjects).await.unwrap();
+    let done = followed(&*stack.stores.subjects).await.unwrap().unwrap().position;
     assert_eq!(done, stack.events().await.last().unwrap().position);
     let Stack { directory, stores, dispatcher, tail } = stack;
     drop((stores, dispatcher, tail));

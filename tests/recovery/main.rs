@@ -14,4 +14,5 @@ mod load;
 mod random;
 mod refusals;
 mod registration;
+mod rollback;
 mod signals;
