@@ -1,163 +1,39 @@
-//! The composition root: opens the stores, joins the parts, starts the loops. The only place that knows the mode.
+//! The composition root: joins the parts on the stores, and starts the loops.
 use actix_web::web;
 use chrono::Utc;
 use marvin_domain::{
-    Actor, Name, Position,
+    Actor, Name,
     instance::{self, Instance},
     process,
     user::Role,
 };
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
 use crate::{
     accounts::{AccountError, Accounts, NewUser},
-    agent::{
-        Kinds,
-        slots::{Slots, sqlite::SqliteSlots},
-        worker::Worker,
-    },
+    agent::{Kinds, worker::Worker},
     config::Settings,
     control,
-    datadir::{DataDir, DataDirError},
-    dispatch::{CommandMeta, DispatchError, Dispatcher, observer::Observer},
-    erasure::{ErasedInLog, Eraser, followed},
+    dispatch::{CommandMeta, Dispatcher, observer::Observer},
+    erasure::Eraser,
     health::Health,
     http::api::Api,
-    log::{
-        EventLog,
-        checkpoint::{Checkpoints, sqlite::SqliteCheckpoints},
-        codec::Codec,
-        sqlite::SqliteLog,
-        subscription::follow,
-        tail::Tail,
-    },
+    log::{subscription::follow, tail::Tail},
     process::Process,
     security::{
-        keyfile::{KeyFileError, MasterKey},
         passwords::{Passwords, check_policy},
-        sealer::Sealer,
         sessions::Sessions,
-        subjects::{SqliteSubjects, SubjectStore, SubjectsError, sqlite::holds_data},
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
-    sqlite::OpenError,
-    store::StoreError,
-    upkeep::Upkeep,
-    views::{ViewError, ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
+    stores::{StartError, Stores},
+    views::{ViewStore, documents::Documents, projector::Projector, query::Views},
 };
 
 /// Expired sessions are removed, and gauges are set, this often.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Why the program does not start: one sentence for whoever started it.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Key(#[from] KeyFileError),
-    #[error(transparent)]
-    Subjects(#[from] SubjectsError),
-    #[error("{missing} is missing beside {present}: put it back from a backup; nothing was changed")]
-    Missing { missing: String, present: String },
-    #[error(
-        "views.db reaches position {reached} and log.db ends at {head}: the log was set back; put the right one back, or \
-         delete views.db to go on with this one"
-    )]
-    SetBack { reached: Position, head: Position },
-    #[error(
-        "subjects.db has followed the log to position {reached} and log.db ends at {head}: the log was set back or lost; put \
-         the right one back"
-    )]
-    LogBehindSubjects { reached: Position, head: Position },
-    #[error("the store cannot be prepared")]
-    Store(#[from] StoreError),
-    #[error("the views cannot be prepared")]
-    Views(#[from] ViewError),
-    #[error("the log cannot be read")]
-    Log(#[from] DispatchError),
-    #[error("the first administrator cannot be created: {0}")]
-    Administrator(String),
-}
-
-/// The stores and what is built straight on them, opened and owned by this process.
-pub struct Stores {
-    pub log: Arc<SqliteLog>,
-    pub subjects: Arc<dyn SubjectStore>,
-    pub views: SqliteViews,
-    pub sealer: Arc<Sealer>,
-    pub codec: Codec,
-    pub upkeep: Arc<Upkeep>,
-    /// Held for as long as the stores are open.
-    _data_dir: DataDir,
-}
-
-impl Stores {
-    /// Opens the data directory of embedded mode, or makes it. Every file is looked at before any is written, so what does not
-    /// fit together stays as it is.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn open(settings: &Settings) -> Result<Self, StartError> {
-        let data_dir = DataDir::take(&settings.data_dir)?;
-        let (log_path, subjects_path) = (data_dir.log(), data_dir.subjects());
-        // A file of no bytes was lost as surely as one that is not there.
-        let holds =
-            |path: &Path| holds_data(path).map_err(|source| DataDirError::Unusable { path: path.to_owned(), source });
-        let subjects_hold = holds(&subjects_path)?;
-        if subjects_hold && !holds(&log_path)? {
-            return Err(missing(&log_path, &subjects_path));
-        }
-        let log = SqliteLog::inspect(&log_path)?;
-        let head = SqliteLog::last_position(&log)?;
-        let is_new = head == 0;
-        if !is_new && !subjects_hold {
-            return Err(missing(&subjects_path, &log_path));
-        }
-        let key = Arc::new(MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?);
-        let subjects = SqliteSubjects::inspect(&subjects_path, key.clone(), is_new).await?;
-        let views = SqliteViews::inspect(&data_dir.views())?;
-        let reached = SqliteViews::furthest(&views)?;
-        if reached > head {
-            return Err(StartError::SetBack { reached, head });
-        }
-
-        let subjects = Arc::new(subjects.prepare().await?);
-        let reached = followed(&*subjects).await?;
-        if reached > head {
-            return Err(StartError::LogBehindSubjects { reached, head });
-        }
-        let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
-        let upkeep = Arc::new(Upkeep::new(log.clone(), subjects.clone(), key));
-        let subjects = subjects as Arc<dyn SubjectStore>;
-        let erased = Arc::new(ErasedInLog::new(log.clone()));
-        let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
-        let codec = Codec::new(sealer.clone());
-        Ok(Self { log, subjects, views, sealer, codec, upkeep, _data_dir: data_dir })
-    }
-
-    /// Finishes what was handed in and leaves each database whole in its one file. Nothing is written from then on.
-    pub async fn close(&self) {
-        self.upkeep.stop();
-        let log = self.log.database().close().await.map_err(|error| error.to_string());
-        let views = self.views.database().close().await.map_err(|error| error.to_string());
-        let subjects = self.subjects.close().await.map_err(|error| error.to_string());
-        for (file, closed) in [("log.db", log), ("views.db", views), ("subjects.db", subjects)] {
-            if let Err(error) = closed {
-                warn!(file, error, "the newest changes stay in the write-ahead log beside the file");
-            }
-        }
-    }
-}
-
-fn missing(missing: &Path, present: &Path) -> StartError {
-    StartError::Missing { missing: missing.display().to_string(), present: present.display().to_string() }
-}
 
 /// Everything that runs in this process, until it is dropped or stopped.
 pub struct App {
@@ -176,20 +52,13 @@ impl App {
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
         let stores = Stores::open(settings).await?;
         let views_store: Arc<dyn ViewStore> = Arc::new(stores.views.clone());
-        let (log, codec): (Arc<dyn EventLog>, _) = (stores.log.clone(), stores.codec.clone());
+        let (log, codec) = (stores.log.clone(), stores.codec.clone());
         let health = Health::default();
         let tail = Tail::new(log.clone(), codec.clone());
         let dispatcher = Dispatcher::new(log.clone(), codec.clone());
         // From before anything is cached, so that nothing appended later is missed.
         let observer = Observer::new(dispatcher.clone(), *tail.head().borrow());
         let documents = Documents::new(stores.sealer.clone());
-        let database = stores.log.database().clone();
-        let slots = SqliteSlots(database.clone());
-        // The lock on the data directory proves that whoever held a slot before is gone.
-        slots.release_all().await?;
-        let slots: Arc<dyn Slots> = Arc::new(slots);
-        let checkpoints: Arc<dyn Checkpoints> = Arc::new(SqliteCheckpoints(database));
-
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         loops.push(tokio::spawn(follow(tail.clone(), observer, health.clone())));
         loops.push(tokio::spawn(control::listen(&settings.data_dir, stores.upkeep.clone())));
@@ -203,13 +72,14 @@ impl App {
         }
         let views = Views::new(views_store, documents, reached);
         for manager in process::all() {
-            let process = Process::new(manager, dispatcher.clone(), views.clone(), checkpoints.clone());
+            let process = Process::new(manager, dispatcher.clone(), views.clone(), stores.checkpoints.clone());
             loops.push(tokio::spawn(follow(tail.clone(), process, health.clone())));
         }
         let eraser = Eraser::new(stores.subjects.clone());
         loops.push(tokio::spawn(follow(tail.clone(), eraser, health.clone())));
 
         let kinds = Kinds::all(views.clone());
+        let slots = stores.slots.clone();
         let worker = Worker::new(kinds.clone(), dispatcher.clone(), views.clone(), log.clone(), codec.clone(), slots);
         loops.push(tokio::spawn(worker.clone().listen(tail.clone())));
         loops.push(tokio::spawn(worker.clone().heartbeat()));

@@ -19,7 +19,8 @@ use crate::{
     },
 };
 
-const NAME: &str = "erasure";
+/// Names the checkpoint beside the keys.
+pub const NAME: &str = "erasure";
 /// Erased people remembered, so that each reading of their events does not ask the log again.
 const ERASED_CACHED_MAX: u64 = 100_000;
 /// Events of a user's stream read at once.
@@ -37,12 +38,12 @@ impl Eraser {
     }
 }
 
-/// How far the store of subjects has followed the log; 0 when it never did.
+/// How far the store of subjects has followed the log; none when it never did.
 ///
 /// # Errors
 /// When the store cannot be reached.
-pub async fn followed(subjects: &dyn SubjectStore) -> Result<Position, SubjectsError> {
-    Ok(subjects.checkpoint(NAME).await?.map_or(0, |checkpoint| checkpoint.position))
+pub async fn followed(subjects: &dyn SubjectStore) -> Result<Option<Checkpoint>, SubjectsError> {
+    subjects.checkpoint(NAME).await
 }
 
 #[async_trait]
@@ -52,7 +53,8 @@ impl Follower for Eraser {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        self.stored = followed(&*self.subjects).await.map_err(|error| FollowError::Again(error.to_string()))?;
+        let checkpoint = followed(&*self.subjects).await.map_err(|error| FollowError::Again(error.to_string()))?;
+        self.stored = checkpoint.map_or(0, |checkpoint| checkpoint.position);
         Ok(self.stored)
     }
 

@@ -34,7 +34,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
     match command {
         Command::Serve { .. } => cli::serve::run(&settings).map(|()| ExitCode::SUCCESS),
-        Command::Doctor { views, .. } => cli::doctor::run(&settings, views),
+        Command::Doctor { views, accept_rollback, .. } => cli::doctor::run(&settings, views, accept_rollback),
         Command::Backup { directory, .. } => cli::backup::run(&settings, &directory),
         Command::Keys(Keys::Rotate { .. }) => cli::keys::rotate(&settings),
     }

@@ -1,6 +1,6 @@
-//! What an operator asks of the stores of embedded mode, also while they serve: a backup, a new key-encryption key.
+//! What an operator asks of the stores, also while they serve: a backup of files, a new key-encryption key.
 //!
-//! It works on files, so it names the adapters that own them. One thing is done at a time: no backup holds a half rotated
+//! A backup works on files, so it names the adapters that own them. One thing is done at a time: no backup holds a half rotated
 //! store of subjects, unless a rotation was cut short before.
 use std::{
     path::{Path, PathBuf},
@@ -29,6 +29,8 @@ use crate::{
 pub enum UpkeepError {
     #[error("a backup or a rotation is under way: ask again when it is done")]
     Busy,
+    #[error("the log and the keys are in PostgreSQL: back them up with pg_dump, as docs/postgresql.md says")]
+    NoFiles,
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error(transparent)]
@@ -41,16 +43,29 @@ pub enum UpkeepError {
 
 #[derive(Debug)]
 pub struct Upkeep {
-    log: Arc<SqliteLog>,
-    subjects: Arc<SqliteSubjects>,
+    /// What can be copied by this process; databases bring tools of their own for that.
+    files: Option<Files>,
+    subjects: Arc<dyn SubjectStore>,
     key: Arc<MasterKey>,
     turn: Arc<Mutex<()>>,
     stopped: Arc<AtomicBool>,
 }
 
+#[derive(Debug)]
+struct Files {
+    log: Arc<SqliteLog>,
+    subjects: Arc<SqliteSubjects>,
+}
+
 impl Upkeep {
-    pub fn new(log: Arc<SqliteLog>, subjects: Arc<SqliteSubjects>, key: Arc<MasterKey>) -> Self {
-        Self { log, subjects, key, turn: Arc::default(), stopped: Arc::default() }
+    /// Of stores that are files.
+    pub fn of_files(log: Arc<SqliteLog>, subjects: Arc<SqliteSubjects>, key: Arc<MasterKey>) -> Self {
+        Self { files: Some(Files { log, subjects: subjects.clone() }), ..Self::of_keys(subjects, key) }
+    }
+
+    /// Of stores that a database keeps, but for the key file.
+    pub fn of_keys(subjects: Arc<dyn SubjectStore>, key: Arc<MasterKey>) -> Self {
+        Self { files: None, subjects, key, turn: Arc::default(), stopped: Arc::default() }
     }
 
     /// Where the key-encryption key is kept: in no backup.
@@ -64,6 +79,7 @@ impl Upkeep {
     /// # Errors
     /// Nothing is left in `directory` then, and it may be repeated.
     pub async fn back_up(&self, directory: PathBuf) -> Result<u64, UpkeepError> {
+        let files = self.files.as_ref().ok_or(UpkeepError::NoFiles)?;
         let turn = self.take_turn()?;
         let begun = Instant::now();
         // Neither file may be copied as of an earlier moment than the other. With the subjects earlier, the log would hold
@@ -71,8 +87,8 @@ impl Upkeep {
         // that explains why an erased person's key is gone, and end before the position that erasures have reached. So
         // both snapshots are of one moment, at which no key comes or goes: what is restored is what a crash at that
         // moment would have left. The smaller file is copied first, because an erasure waits until its snapshot is gone.
-        let log = self.log.clone();
-        let (subjects, (log, events)) = self.subjects.snapshot_with(move || log.snapshot()).await?;
+        let log = files.log.clone();
+        let (subjects, (log, events)) = files.subjects.snapshot_with(move || log.snapshot()).await?;
         let stopped = self.stopped.clone();
         let copied = spawn_blocking(move || {
             // The turn goes with the work, which ends by itself when nobody waits for it any more.

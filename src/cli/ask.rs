@@ -1,8 +1,8 @@
 //! Has a request carried out by the process that owns the data directory; where there is none, by this one.
 use crate::{
-    app::Stores,
     config::Settings,
     control::{self, Answer, Request},
+    stores::Stores,
 };
 
 /// # Errors

@@ -6,9 +6,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    app::Stores,
     config::Settings,
-    log::{EventLog, subscription::Follower, tail::Tail},
+    log::{incarnation::Incarnation, subscription::Follower, tail::Tail},
+    rollback::SetBack,
+    stores::Stores,
+    time::rfc3339,
     views::{
         ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewId, ViewStore, documents::Documents, projector::Projector,
         sqlite::SqliteViews,
@@ -18,22 +20,43 @@ use crate::{
 /// Events folded at once while a view is built anew.
 const REPLAY_BATCH_EVENTS: u32 = 1_000;
 
-/// Opens every store, which checks each file; with `views`, also compares every document with a fresh replay of the log.
+/// Opens every store, which checks each file; with `views`, also compares every document with a fresh replay of the log. With
+/// `accept_rollback`, what is ahead of a log that was set back begins anew, and a new history is drawn.
 ///
 /// # Errors
-/// When a store cannot be opened or read.
-pub fn run(settings: &Settings, views: bool) -> anyhow::Result<ExitCode> {
+/// When a store cannot be opened or read, also while a server has the directory.
+pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::Result<ExitCode> {
     // Opening would make a new instance where there is none: a mistyped directory must not pass for a healthy one.
     anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
     tokio::runtime::Runtime::new()?.block_on(async {
-        let stores = Stores::open(settings).await?;
+        let stores = match accept_rollback {
+            true => Stores::open_accepting_rollback(settings).await?,
+            false => Stores::open(settings).await?,
+        };
         println!("log: {} events, every file passes its check", *stores.log.head().borrow());
-        if !views {
-            return Ok(ExitCode::SUCCESS);
+        tell_history(&stores).await?;
+        if accept_rollback {
+            tell_accepted(&stores.accepted);
         }
-        let differences = compare(&stores).await?;
+        let differences = if views { compare(&stores).await? } else { 0 };
+        stores.close().await;
         Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+async fn tell_history(stores: &Stores) -> anyhow::Result<()> {
+    let Incarnation { id, behind, drawn_at } = stores.incarnation().await?;
+    println!("history: {id}, drawn at {} behind position {}", rfc3339(drawn_at), behind.position);
+    Ok(())
+}
+
+fn tell_accepted(accepted: &[SetBack]) {
+    if accepted.is_empty() {
+        println!("rollback: the log was not set back, so nothing was changed");
+    }
+    for SetBack { file, follower, checkpoint, .. } in accepted {
+        println!("rollback: {file}: {follower} was at position {} and begins anew", checkpoint.position);
+    }
 }
 
 /// Compares every document of every view with one folded from the log alone; answers how many differ.

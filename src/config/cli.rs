@@ -28,6 +28,9 @@ pub enum Command {
         /// Compares every read model with a fresh replay of the log
         #[arg(long)]
         views: bool,
+        /// Goes on with a log that was set back: what is ahead of it begins anew
+        #[arg(long)]
+        accept_rollback: bool,
     },
     /// Copies the log and the keys of people, also while a server runs; not the key file
     Backup {

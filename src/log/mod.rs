@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub mod checkpoint;
 pub mod codec;
+pub mod incarnation;
 pub mod postgres;
 pub mod sqlite;
 pub mod subscription;

@@ -54,6 +54,18 @@ impl SqliteLog {
         if inspected.has_table("events")? { Ok(inspected.look(last_event)?.0) } else { Ok(0) }
     }
 
+    /// The id of the event at this position in a file that was only looked at, if one stands there.
+    ///
+    /// # Errors
+    /// See [`Inspected::look`].
+    pub fn event_at(inspected: &Inspected, position: Position) -> Result<Option<Uuid>, OpenError> {
+        if !inspected.has_table("events")? {
+            return Ok(None);
+        }
+        let select = "SELECT event_id FROM events WHERE position = ?1";
+        inspected.look(|connection| connection.query_row(select, [as_i64(position)], |row| uuid_of(row, 0)).optional())
+    }
+
     /// # Errors
     /// See [`Inspected::prepare`].
     pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {

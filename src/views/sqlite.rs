@@ -1,6 +1,5 @@
 //! Views in one SQLite file that may be deleted at any time.
 use async_trait::async_trait;
-use marvin_domain::Position;
 use marvin_projections::Key;
 use rusqlite::{
     Connection, OptionalExtension, Row, ToSql, params, params_from_iter,
@@ -11,7 +10,10 @@ use uuid::Uuid;
 
 use super::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, ViewError, ViewId, ViewStore};
 use crate::{
-    log::checkpoint::{Checkpoint, sqlite::checkpoint_at},
+    log::checkpoint::{
+        Checkpoint,
+        sqlite::{checkpoint_at, kept},
+    },
     sqlite::{Database, Durability, Inspected, OpenError},
     store::StoreError,
 };
@@ -42,16 +44,27 @@ impl SqliteViews {
         Inspected::open(path, Durability::Crash, migrations::migrations::runner())
     }
 
-    /// How far the furthest view is in a file that was only looked at.
+    /// The tables of views in a file that was only looked at, each with its checkpoint.
     ///
     /// # Errors
     /// See [`Inspected::look`].
-    pub fn furthest(inspected: &Inspected) -> Result<Position, OpenError> {
-        if !inspected.has_table("checkpoints")? {
-            return Ok(0);
-        }
-        let ask = "SELECT coalesce(max(position), 0) FROM checkpoints";
-        Ok(inspected.look(|connection| connection.query_row(ask, [], |row| row.get::<_, i64>(0)))?.cast_unsigned())
+    pub fn kept(inspected: &Inspected) -> Result<Vec<(String, Checkpoint)>, OpenError> {
+        kept(inspected, "view")
+    }
+
+    /// Drops the table of a view with its checkpoint, as [`kept`](Self::kept) names it: the log builds it anew.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; then both still stand.
+    pub async fn forget(&self, table: &str) -> Result<(), StoreError> {
+        let table = table.to_owned();
+        self.database
+            .write(move |connection| {
+                connection.execute("DELETE FROM checkpoints WHERE view = ?1", [&table])?;
+                connection.execute_batch(&format!("DROP TABLE IF EXISTS \"{}\"", table.replace('"', "\"\"")))?;
+                Ok(())
+            })
+            .await
     }
 
     /// # Errors

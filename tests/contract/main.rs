@@ -9,8 +9,7 @@ mod proxy;
 mod wait;
 
 mod checkpoints;
+mod incarnations;
 mod log;
-#[path = "../support/postgres.rs"]
-mod postgres;
 mod slots;
 mod views;

@@ -1,7 +1,6 @@
 //! A stopped process leaves each database whole in its one file, whatever was still under way.
 use futures_util::future::join_all;
 use marvin::{
-    log::EventLog,
     sqlite::{Database, Durability, Inspected},
     store::StoreError,
 };

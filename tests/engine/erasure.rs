@@ -3,7 +3,7 @@ use crate::stack::{Stack, meta};
 use marvin::{
     dispatch::DispatchError,
     erasure::{Eraser, followed},
-    log::{EventLog, subscription::Follower},
+    log::subscription::Follower,
 };
 use marvin_domain::{Directed, Event, user::Role, user::UserCommand};
 use serde_json::json;
@@ -71,7 +71,7 @@ async fn how_far_erasures_are_done_stands_beside_the_keys_so_a_restored_store_fo
     let agent = stack.agent("scribe").await;
     stack.task(agent, ada, json!("hers")).await;
     erase(&stack, ada).await;
-    let done = followed(&*stack.stores.subjects).await.unwrap();
+    let done = followed(&*stack.stores.subjects).await.unwrap().unwrap().position;
     assert_eq!(done, stack.events().await.last().unwrap().position);
     let Stack { directory, stores, dispatcher, tail } = stack;
     drop((stores, dispatcher, tail));

@@ -2,10 +2,7 @@
 use crate::stack::{Stack, meta};
 use marvin::{
     dispatch::CommandMeta,
-    log::{
-        checkpoint::{Checkpoint, Checkpoints, sqlite::SqliteCheckpoints},
-        subscription::Follower,
-    },
+    log::{checkpoint::Checkpoint, subscription::Follower},
     process::Process,
     views::{ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
@@ -39,7 +36,7 @@ async fn views(stack: &Stack) -> Views {
 
 async fn manager(stack: &Stack, name: &str, views: &Views) -> Process {
     let manager = process::all().into_iter().find(|manager| manager.name() == name).unwrap();
-    let checkpoints = Arc::new(SqliteCheckpoints(stack.stores.log.database().clone()));
+    let checkpoints = stack.stores.checkpoints.clone();
     Process::new(manager, stack.dispatcher.clone(), views.clone(), checkpoints)
 }
 
@@ -96,7 +93,7 @@ async fn a_chain_of_reactions_keeps_the_first_commands_correlation_and_each_even
     let cancel = TaskCommand::Cancel { reason: CancelReason::Requested };
     stack.dispatcher.dispatch(&command, &[Directed::new(task, cancel)]).await.unwrap();
     let views = views(&stack).await;
-    let checkpoints = Arc::new(SqliteCheckpoints(stack.stores.log.database().clone()));
+    let checkpoints = stack.stores.checkpoints.clone();
     let mut second = Process::new(Box::new(ReadAtOnce), stack.dispatcher.clone(), views.clone(), checkpoints);
     manager(&stack, "notify_requester", &views).await.take(&envelopes(&stack).await).await.unwrap();
     second.take(&envelopes(&stack).await).await.unwrap();
@@ -120,7 +117,7 @@ async fn the_checkpoint_moves_behind_a_batch_that_mattered_and_survives_a_restar
     manager(&stack, "notify_requester", &views).await.take(&events).await.unwrap();
     drop(views);
     let stack = stack.restarted().await;
-    let checkpoints = SqliteCheckpoints(stack.stores.log.database().clone());
+    let checkpoints = stack.stores.checkpoints.clone();
     let checkpoint = Checkpoint { position: last.position, event_id: events.last().unwrap().event_id };
     assert_eq!(checkpoints.load("notify_requester").await.unwrap(), Some(checkpoint));
 }

@@ -1,10 +1,10 @@
 //! The parts over a fresh data directory, joined as the program joins them but without its loops.
 use marvin::{
-    app::Stores,
     config::{Flags, Settings},
     dispatch::{CommandMeta, Dispatcher},
     log::{EventLog, codec::Codec, tail::Tail},
     security::subjects::Registration,
+    stores::Stores,
 };
 use marvin_domain::{
     Actor, Directed, Envelope, Name,

@@ -158,7 +158,8 @@ async fn a_node_with_another_key_or_none_is_refused() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_stops_the_start_with_the_settings_name() {
-    let refused = Launch::with_admin().set("MARVIN_DATABASE_URL", "postgres://u:p4ssw0rd@127.0.0.1:1/marvin").run(&["serve"]);
+    let refused =
+        Launch::with_admin().set("MARVIN_DATABASE_URL", "postgres://u:p4ssw0rd@127.0.0.1:1/marvin").run(&["serve"]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!((refused.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("MARVIN_DATABASE_URL") && !said.contains("p4ssw0rd"), "{said}");

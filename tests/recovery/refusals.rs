@@ -35,7 +35,7 @@ async fn stopped() -> Stopped {
 }
 
 /// Runs `marvin serve`, which must end by itself; answers the sentence by which it refused.
-fn refusal(mut serve: Command) -> String {
+pub fn refusal(mut serve: Command) -> String {
     let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
@@ -62,7 +62,7 @@ fn refusal(mut serve: Command) -> String {
 
 /// Starts on the data of `launch`, and expects a refusal that says `reason` and changes nothing.
 #[track_caller]
-fn expect_refused(launch: &Launch, reason: &str) {
+pub fn expect_refused(launch: &Launch, reason: &str) {
     let before = snapshot(launch.data_dir());
     let sentence = refusal(launch.command(&["serve"]));
     assert!(sentence.contains(reason), "{sentence}");
@@ -160,21 +160,6 @@ async fn a_key_file_that_does_not_serve_is_refused(#[case] killed: bool) {
     expect_refused(&views, "views.db is damaged");
     let server = copy_of(&whole).start();
     assert!(Client::admin(&server).await.head().await > TASKS as u64, "what was refused is whole");
-}
-
-#[tokio::test]
-async fn a_log_that_was_set_back_is_refused_until_its_views_are_deleted() {
-    let early = stopped().await;
-    let server = copy_of(&early).start();
-    let admin = Client::admin(&server).await;
-    let agent = admin.agent("rules", json!({ "rules": [] })).await;
-    admin.task_done(&agent, json!({})).await;
-    views_reach(&admin, admin.head().await).await;
-    let later = server.stop();
-    fs::copy(early.data_dir().join("log.db"), later.data_dir().join("log.db")).unwrap();
-    expect_refused(later.launch(), "the log was set back");
-    fs::remove_file(later.data_dir().join("views.db")).unwrap();
-    later.start();
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ ALTER TABLE events ALTER COLUMN payload SET STORAGE EXTERNAL;
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'events are append-only' USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION '% are append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END $$;
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -46,6 +46,9 @@ CREATE TABLE incarnations (
 );
 INSERT INTO incarnations (id, position, event_id, drawn_at)
 VALUES (gen_random_uuid(), 0, '00000000-0000-0000-0000-000000000000', date_trunc('milliseconds', clock_timestamp()));
+CREATE TRIGGER incarnations_are_never_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON incarnations
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE incarnations ENABLE ALWAYS TRIGGER incarnations_are_never_changed;
 
 -- Who holds a task's slot, and until when. A holder is one claim: a late one cannot free the slot of its successor.
 CREATE TABLE leases (

@@ -34,6 +34,24 @@ CREATE TABLE checkpoints (
     event_id BLOB    NOT NULL
 ) STRICT;
 
+-- The histories that this log has told; the newest row names the present one. A row is added whenever somebody accepts that the
+-- log was set back.
+CREATE TABLE incarnations (
+    id       BLOB    NOT NULL UNIQUE,    -- 16 random bytes
+    position INTEGER NOT NULL,           -- it begins behind this event, or behind 0
+    event_id BLOB    NOT NULL,
+    drawn_at INTEGER NOT NULL            -- milliseconds since 1970
+) STRICT;
+
+INSERT INTO incarnations (id, position, event_id, drawn_at)
+VALUES (randomblob(16), 0, zeroblob(16), CAST(unixepoch('subsec') * 1000 AS INTEGER));
+
+CREATE TRIGGER incarnations_are_never_changed BEFORE UPDATE ON incarnations
+BEGIN SELECT RAISE(ABORT, 'incarnations are append-only'); END;
+
+CREATE TRIGGER incarnations_are_never_deleted BEFORE DELETE ON incarnations
+BEGIN SELECT RAISE(ABORT, 'incarnations are append-only'); END;
+
 -- Who holds a task's slot, and until when. A holder is one claim: a late one cannot free the slot of its successor.
 CREATE TABLE leases (
     agent_id   BLOB    NOT NULL,

@@ -4,7 +4,10 @@ use rusqlite::{OptionalExtension, Row, params, types::Type};
 use uuid::Uuid;
 
 use super::{Checkpoint, Checkpoints};
-use crate::{sqlite::Database, store::StoreError};
+use crate::{
+    sqlite::{Database, Inspected, OpenError},
+    store::StoreError,
+};
 
 #[derive(Debug)]
 pub struct SqliteCheckpoints(pub Database);
@@ -36,6 +39,20 @@ impl Checkpoints for SqliteCheckpoints {
             })
             .await
     }
+}
+
+/// The checkpoints in a file that was only looked at, each with what stands in `name_column`.
+///
+/// # Errors
+/// See [`Inspected::look`].
+pub fn kept(inspected: &Inspected, name_column: &'static str) -> Result<Vec<(String, Checkpoint)>, OpenError> {
+    if !inspected.has_table("checkpoints")? {
+        return Ok(Vec::new());
+    }
+    let select = format!("SELECT {name_column}, position, event_id FROM checkpoints ORDER BY {name_column}");
+    inspected.look(|connection| {
+        connection.prepare(&select)?.query_map([], |row| Ok((row.get(0)?, checkpoint_at(row, 1)?)))?.collect()
+    })
 }
 
 /// The checkpoint whose position stands in `column` and whose event id stands in the next one.

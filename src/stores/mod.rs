@@ -1,0 +1,193 @@
+//! The stores of this process, and what is built straight on them. The only place that knows the mode: embedded, on the files of a
+//! data directory, or services, on PostgreSQL.
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    agent::slots::Slots,
+    config::Settings,
+    datadir::{DataDir, DataDirError},
+    dispatch::DispatchError,
+    erasure::{self, ErasedInLog, followed},
+    log::{
+        EventLog,
+        checkpoint::{Checkpoint, Checkpoints},
+        codec::Codec,
+        incarnation::{Incarnation, Incarnations},
+    },
+    postgres::PrepareError,
+    rollback::{Place, SetBack},
+    security::{
+        keyfile::KeyFileError,
+        sealer::Sealer,
+        subjects::{SubjectStore, SubjectsError},
+    },
+    sqlite::OpenError,
+    store::StoreError,
+    upkeep::Upkeep,
+    views::{ViewError, sqlite::SqliteViews},
+};
+
+mod embedded;
+
+/// Why the program does not start: one sentence for whoever started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Database(#[from] PrepareError),
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    #[error(transparent)]
+    Subjects(#[from] SubjectsError),
+    #[error("{missing} is missing beside {present}: put it back from a backup; nothing was changed")]
+    Missing { missing: String, present: String },
+    #[error(transparent)]
+    SetBack(SetBack),
+    #[error("the store cannot be prepared")]
+    Store(#[from] StoreError),
+    #[error("the views cannot be prepared")]
+    Views(#[from] ViewError),
+    #[error("the log cannot be read")]
+    Log(#[from] DispatchError),
+    #[error("the first administrator cannot be created: {0}")]
+    Administrator(String),
+}
+
+/// Opened and owned by this process.
+pub struct Stores {
+    pub log: Arc<dyn EventLog>,
+    pub subjects: Arc<dyn SubjectStore>,
+    pub views: SqliteViews,
+    pub slots: Arc<dyn Slots>,
+    pub checkpoints: Arc<dyn Checkpoints>,
+    pub sealer: Arc<Sealer>,
+    pub codec: Codec,
+    pub upkeep: Arc<Upkeep>,
+    /// What was ahead of the log and was set back with it; empty unless that was accepted.
+    pub accepted: Vec<SetBack>,
+    incarnations: Arc<dyn Incarnations>,
+    /// The log's file, in embedded mode.
+    file: Option<crate::sqlite::Database>,
+    /// Held for as long as the stores are open.
+    _data_dir: DataDir,
+}
+
+/// What differs by mode, before anything is built on it.
+struct Opened {
+    log: Arc<dyn EventLog>,
+    subjects: Arc<dyn SubjectStore>,
+    views: SqliteViews,
+    slots: Arc<dyn Slots>,
+    checkpoints: Arc<dyn Checkpoints>,
+    incarnations: Arc<dyn Incarnations>,
+    upkeep: Upkeep,
+    set_back: Vec<SetBack>,
+    /// The log's last event.
+    end: Checkpoint,
+    file: Option<crate::sqlite::Database>,
+    data_dir: DataDir,
+}
+
+impl Stores {
+    /// Opens the stores that the settings name, or makes them. What does not fit together stays as it is.
+    ///
+    /// # Errors
+    /// See [`StartError`]; `SetBack` where a checkpoint does not fit the log.
+    pub async fn open(settings: &Settings) -> Result<Self, StartError> {
+        Self::open_with(settings, false).await
+    }
+
+    /// As [`open`](Self::open), but a log that was set back is accepted: what is ahead of it begins anew, and so does its
+    /// history. Changes nothing where everything fits.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn open_accepting_rollback(settings: &Settings) -> Result<Self, StartError> {
+        Self::open_with(settings, true).await
+    }
+
+    async fn open_with(settings: &Settings, accepts_rollback: bool) -> Result<Self, StartError> {
+        let opened = match &settings.database_url {
+            None => embedded::open(settings, accepts_rollback).await?,
+            Some(_) => unreachable!(),
+        };
+        let Opened { log, subjects, views, slots, checkpoints, incarnations, upkeep, set_back, end, file, data_dir } =
+            opened;
+        let erased = Arc::new(ErasedInLog::new(log.clone()));
+        let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
+        let stores = Self {
+            log,
+            subjects,
+            views,
+            slots,
+            checkpoints,
+            codec: Codec::new(sealer.clone()),
+            sealer,
+            upkeep: Arc::new(upkeep),
+            accepted: set_back,
+            incarnations,
+            file,
+            _data_dir: data_dir,
+        };
+        if !stores.accepted.is_empty() {
+            stores.set_back(end).await?;
+        }
+        Ok(stores)
+    }
+
+    /// The new history is drawn first: after a crash in between, what is still ahead of the log is found again.
+    async fn set_back(&self, end: Checkpoint) -> Result<(), StartError> {
+        self.incarnations.draw(end).await?;
+        for SetBack { place, follower, .. } in &self.accepted {
+            match place {
+                Place::Views => self.views.forget(follower).await?,
+                Place::Log => self.checkpoints.store(follower, Checkpoint::START).await?,
+                Place::Subjects => self.subjects.put_checkpoint(follower, Checkpoint::START).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Which history the log tells.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn incarnation(&self) -> Result<Incarnation, StoreError> {
+        self.incarnations.newest().await
+    }
+
+    /// Finishes what was handed in and leaves each file whole. Nothing is written to files from then on.
+    pub async fn close(&self) {
+        self.upkeep.stop();
+        let log = match &self.file {
+            Some(file) => file.close().await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        let views = self.views.database().close().await.map_err(|error| error.to_string());
+        let subjects = self.subjects.close().await.map_err(|error| error.to_string());
+        for (file, closed) in [("log.db", log), ("views.db", views), ("subjects.db", subjects)] {
+            if let Err(error) = closed {
+                tracing::warn!(file, error, "the newest changes stay in the write-ahead log beside the file");
+            }
+        }
+    }
+}
+
+/// How far erasures are done, as a checkpoint to compare with the log.
+async fn erasures(subjects: &dyn SubjectStore) -> Result<Option<(String, Checkpoint)>, SubjectsError> {
+    Ok(followed(subjects).await?.map(|checkpoint| (erasure::NAME.to_owned(), checkpoint)))
+}
+
+fn refuse(set_back: &[SetBack], accepts_rollback: bool) -> Result<(), StartError> {
+    match set_back.first() {
+        Some(first) if !accepts_rollback => Err(StartError::SetBack(first.clone())),
+        _ => Ok(()),
+    }
+}
+
+fn missing(missing: &Path, present: &Path) -> StartError {
+    StartError::Missing { missing: missing.display().to_string(), present: present.display().to_string() }
+}
