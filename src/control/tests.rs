@@ -8,6 +8,7 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     sync::Arc,
+    time::Duration,
 };
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -18,6 +19,9 @@ use crate::{
     app::Stores,
     config::{Flags, Settings},
 };
+
+/// Long enough for any work here on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Stores that are served at a control socket, until dropped.
 struct Served {
@@ -134,9 +138,12 @@ async fn a_client_that_goes_away_does_not_stop_what_it_asked_for() {
     let mut stream = served.connect();
     stream.write_all(&line).unwrap();
     drop(stream);
-    while !directory.join("log.db").exists() {
-        tokio::task::yield_now().await;
-    }
+    let done = async {
+        while !directory.join("log.db").exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, done).await.unwrap();
     served.expect_alive().await;
 }
 

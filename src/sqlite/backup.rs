@@ -171,7 +171,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use tempfile::TempDir;
 
-    const GO_ON: AtomicBool = AtomicBool::new(false);
+    static GO_ON: AtomicBool = AtomicBool::new(false);
 
     /// A file with so many rows of 1,000 bytes, and the connection that writes to it.
     fn written(rows: u32) -> (TempDir, PathBuf, Connection) {

@@ -78,6 +78,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "secure_delete", "ON")?;
     // What spills while a statement or a VACUUM runs stays in memory: a temporary file would keep bytes of the erased.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // A schema that someone planted in the file cannot call functions with side effects.
+    connection.pragma_update(None, "trusted_schema", false)?;
     // Deleting a person takes their credentials and sessions with them.
     connection.pragma_update(None, "foreign_keys", "ON")
 }
