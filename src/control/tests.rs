@@ -183,18 +183,23 @@ async fn the_socket_of_a_killed_process_is_replaced() {
     listening.abort();
 }
 
+/// Where the socket cannot be had, listening ends at once.
+async fn expect_given_up(directory: &Path, served: &Served) {
+    tokio::time::timeout(PATIENCE, listen(directory, served.upkeep.clone())).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_no_socket_is_left_alone_and_the_server_goes_on_without() {
     let served = Served::start().await;
     let elsewhere = tempfile::tempdir().unwrap();
     let path = socket_in(elsewhere.path());
     fs::write(&path, "mine").unwrap();
-    listen(elsewhere.path(), served.upkeep.clone()).await;
+    expect_given_up(elsewhere.path(), &served).await;
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     assert_eq!(ask(elsewhere.path(), &Request::RotateKeys).unwrap(), None);
     let deep = elsewhere.path().join("d".repeat(200));
     fs::create_dir(&deep).unwrap();
-    listen(&deep, served.upkeep.clone()).await;
+    expect_given_up(&deep, &served).await;
     assert_eq!(ask(&deep, &Request::RotateKeys).unwrap(), None, "a path too long for a socket");
     assert!(!fs::symlink_metadata(&path).unwrap().file_type().is_socket());
 }
