@@ -21,7 +21,7 @@ use super::{Answer, REQUEST_BYTES_MAX, Request, perform, sentence, socket_in};
 use crate::upkeep::Upkeep;
 
 /// Who asks at once: one backup or rotation, and some who are told that it is under way.
-const CONNECTIONS_MAX: usize = 8;
+pub(super) const CONNECTIONS_MAX: usize = 8;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
 /// A client has this long to send its line, and to take the answer: both are a few bytes on the same machine.

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 pub mod backup;
 mod open;
+pub mod wal;
 mod writer;
 use backup::Snapshot;
 pub use open::{Durability, Inspected, OpenError, gather, one_line};

@@ -3,7 +3,7 @@ use refinery::Runner;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::path::{Path, PathBuf};
 
-use super::Database;
+use super::{Database, wal};
 use crate::store::StoreError;
 
 /// How long a statement waits for another connection's lock. Only a checkpoint or a backup ever holds one here.
@@ -68,6 +68,10 @@ impl Inspected {
     /// `Damaged`, `Newer` or `Unusable`; the file then stands as it stood, and so does a write-ahead log that a killed process
     /// left beside it.
     pub fn open(path: &Path, durability: Durability, migrations: Runner) -> Result<Self, OpenError> {
+        // SQLite goes by what it finds in the write-ahead log as soon as it reads: this comes before.
+        if durability == Durability::PowerCut {
+            refuse_damaged_wal(path, durability)?;
+        }
         let connection = Connection::open(path).map_err(|error| failure(path, durability, error))?;
         let inspected = Self { path: path.to_owned(), durability, migrations, connection };
         // Until every store is known to fit, closing this one must not move a left-over write-ahead log into it.
@@ -135,6 +139,14 @@ impl Inspected {
     }
 }
 
+fn refuse_damaged_wal(path: &Path, durability: Durability) -> Result<(), OpenError> {
+    match wal::damage(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(reason)) => Err(OpenError::Damaged { path: path.to_owned(), reason, remedy: durability.remedy() }),
+        Err(source) => Err(OpenError::Io { path: path.to_owned(), source }),
+    }
+}
+
 /// What is in the file is sealed; what is in clear (ids, times, states) is nobody else's business either. SQLite gives its
 /// side files the same mode.
 fn only_for_owner(path: &Path) -> Result<(), OpenError> {
@@ -171,6 +183,8 @@ pub fn one_line(verdict: &str) -> String {
 fn tune_writer(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
     // Readers go on while the writer commits, and a commit is one append to one file.
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL: the log is synced at every commit, before it is acknowledged. NORMAL: only before a checkpoint, which keeps the
+    // file whole and may lose the newest commits in a power cut.
     let synchronous = match durability {
         Durability::PowerCut => "FULL",
         Durability::Crash => "NORMAL",

@@ -116,6 +116,21 @@ async fn a_damaged_or_missing_file_is_refused_by_name() {
     assert!(remedy("views.db").contains("delete it, the next start builds it anew"));
 }
 
+/// SQLite alone would forget every commit from the damaged frame on, and say nothing.
+#[tokio::test]
+async fn a_write_ahead_log_damaged_in_its_middle_is_refused() {
+    let whole = worked().await.kill9();
+    for name in ["log.db", "subjects.db"] {
+        let launch = copy_of(&whole);
+        let wal = path(&launch, &format!("{name}-wal"));
+        let mut content = fs::read(&wal).unwrap();
+        content[32 + 24 + 100] ^= 1;
+        fs::write(&wal, content).unwrap();
+        expect_refused(&launch, &format!("{name} is damaged (frame 1 of its write-ahead log"));
+    }
+    copy_of(&whole).start();
+}
+
 #[tokio::test]
 async fn a_database_of_a_newer_marvin_is_refused() {
     let whole = stopped().await;

@@ -14,7 +14,7 @@ use crate::security::cipher::DataKey;
 use crate::security::keyfile::KeyWrap;
 use crate::security::random;
 use crate::security::subjects::SubjectsError;
-use crate::sqlite::one_line;
+use crate::sqlite::{one_line, wal};
 
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite/subjects");
@@ -55,6 +55,10 @@ pub fn holds_data(path: &Path) -> std::io::Result<bool> {
 pub fn inspect(path: &Path) -> Result<(Connection, Vec<StoredKey>), SubjectsError> {
     OpenOptions::new().create(true).append(true).mode(MODE).open(path).map_err(SubjectsError::unavailable)?;
     let failed = |error| super::failure(path, error);
+    // SQLite goes by what it finds in the write-ahead log as soon as it reads: this comes before.
+    if let Some(detail) = wal::damage(path).map_err(SubjectsError::unavailable)? {
+        return Err(SubjectsError::Damaged { path: path.to_owned(), detail });
+    }
     let connection = Connection::open(path).map_err(failed)?;
     configure(&connection).map_err(failed)?;
     check_whole(path, &connection)?;
@@ -74,6 +78,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "secure_delete", "ON")?;
     // What spills while a statement or a VACUUM runs stays in memory: a temporary file would keep bytes of the erased.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // A schema that someone planted in the file cannot call functions with side effects.
+    connection.pragma_update(None, "trusted_schema", false)?;
     // Deleting a person takes their credentials and sessions with them.
     connection.pragma_update(None, "foreign_keys", "ON")
 }

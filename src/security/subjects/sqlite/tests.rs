@@ -71,8 +71,8 @@ async fn a_commit_is_on_the_disk_before_it_is_acknowledged() {
     let store = open(&dir).await.unwrap();
     let connection = store.connection.lock().await;
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    let settings = ["synchronous", "secure_delete", "foreign_keys", "temp_store"].map(pragma);
-    assert_eq!(settings, [2, 1, 1, 2], "FULL, ON, ON, MEMORY");
+    let settings = ["synchronous", "secure_delete", "foreign_keys", "temp_store", "trusted_schema"].map(pragma);
+    assert_eq!(settings, [2, 1, 1, 2, 0], "FULL, ON, ON, MEMORY, OFF");
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
 }
