@@ -241,10 +241,10 @@ fn digest_of(metadata: &str) -> Option<String> {
 
 fn collect(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<StoredEvent>, ReadError> {
     let mut statement = connection.prepare_cached(sql).map_err(StoreError::from)?;
-    let rows = statement.query_map(params, stored_event).map_err(StoreError::from)?;
+    let mut rows = statement.query(params).map_err(StoreError::from)?;
     let (mut page, mut bytes) = (Vec::new(), 0);
-    for row in rows {
-        let event = row.map_err(StoreError::from)?;
+    while let Some(row) = rows.next().map_err(StoreError::from)? {
+        let event = stored_event(row).map_err(|error| unreadable_row(row, error))?;
         bytes += event.payload.len();
         page.push(event);
         if bytes >= PAGE_BYTES_MAX {
@@ -252,6 +252,16 @@ fn collect(connection: &Connection, sql: &str, params: impl rusqlite::Params) ->
         }
     }
     Ok(page)
+}
+
+/// A row that holds what this program does not know will not change by asking again.
+fn unreadable_row(row: &Row<'_>, error: rusqlite::Error) -> ReadError {
+    match (error, row.get(0)) {
+        (rusqlite::Error::FromSqlConversionFailure(_, _, reason), Ok(position)) => {
+            ReadError::Corrupt { position: as_u64(position), reason: reason.to_string() }
+        }
+        (error, _) => StoreError::from(error).into(),
+    }
 }
 
 fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {

@@ -79,13 +79,30 @@ impl Tail {
     /// At most `limit` events after `after`, oldest first: from memory, or opened from the store for who is far behind.
     ///
     /// # Errors
-    /// As [`EventLog::read`].
+    /// As [`EventLog::read`]; `Corrupt` only when the very next event cannot be read.
     pub async fn read(&self, after: Position, limit: u32) -> Result<Vec<Arc<Envelope>>, ReadError> {
         if let Some(events) = self.read_ring(after, limit as usize) {
             return Ok(events);
         }
+        Ok(self.page(after, limit).await?.0.into_iter().map(Arc::new).collect())
+    }
+
+    /// A page of events with their sealed sizes. It ends before an event that cannot be read, so that those before it are not held
+    /// up by it; the page behind them then fails.
+    async fn page(&self, after: Position, limit: u32) -> Result<(Vec<Envelope>, Vec<usize>), ReadError> {
+        match self.open(after, limit).await {
+            Err(ReadError::Corrupt { position, .. }) if position > after + 1 => {
+                let readable = u32::try_from(position - after - 1).unwrap_or(limit);
+                self.open(after, readable.min(limit)).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open(&self, after: Position, limit: u32) -> Result<(Vec<Envelope>, Vec<usize>), ReadError> {
         let rows = self.log.read(after, limit).await?;
-        Ok(self.codec.open(rows).await?.into_iter().map(Arc::new).collect())
+        let sizes = rows.iter().map(|row| row.payload.len()).collect();
+        Ok((self.codec.open(rows).await?, sizes))
     }
 
     fn read_ring(&self, after: Position, limit: usize) -> Option<Vec<Arc<Envelope>>> {
@@ -126,9 +143,7 @@ impl Tail {
     }
 
     async fn take(&self, after: Position) -> Result<usize, ReadError> {
-        let rows = self.log.read(after, PAGE_EVENTS).await?;
-        let sizes: Vec<usize> = rows.iter().map(|row| row.payload.len()).collect();
-        let events = self.codec.open(rows).await?;
+        let (events, sizes) = self.page(after, PAGE_EVENTS).await?;
         let Some(last) = events.last().map(|event| event.position) else { return Ok(0) };
         {
             let mut ring = self.ring.write().expect("nothing panics while it holds the ring");

@@ -1,5 +1,8 @@
 //! `Idempotency-Key`: a repeated call is the same command, whoever else does what meanwhile.
-use reqwest::Method;
+use reqwest::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -51,26 +54,77 @@ async fn the_same_call_answers_the_first_answer_also_after_a_restart() {
     assert_eq!(admin.get(&query).await.expect(200).json(), json!([]));
 }
 
+/// Status, headers and the bytes of the body: all but when and under which trace it was said.
+type Whole = (u16, Vec<(String, String)>, Vec<u8>);
+
+fn whole(answer: &Answer) -> Whole {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.to_str().unwrap().to_owned());
+    let told_anew = ["date", "marvin-trace-id"];
+    let mut headers: Vec<_> =
+        answer.headers.iter().map(header).filter(|(name, _)| !told_anew.contains(&name.as_str())).collect();
+    headers.sort_unstable();
+    (answer.status, headers, answer.body.to_vec())
+}
+
+/// The same call many times over connections of their own, all at once; answers the one answer that all of them got.
+async fn fifty_at_once(admin: &Client, path: &str, key: &str, body: &Value) -> Whole {
+    let calls = (0..50).map(|_| {
+        let (admin, path, key, body) = (admin.clone(), path.to_owned(), key.to_owned(), body.clone());
+        tokio::spawn(async move { whole(&admin.post_keyed(&path, &key, &body).await) })
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut answers = BTreeSet::new();
+    for call in calls {
+        answers.insert(call.await.unwrap());
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.pop_first().unwrap()
+}
+
 #[tokio::test]
-async fn fifty_calls_at_once_under_one_key_are_one_task() {
+async fn fifty_calls_at_once_under_one_key_are_one_task_and_answer_alike_to_the_byte() {
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
     let path = format!("/api/v1/agents/{agent}/tasks");
-    let calls: Vec<_> = (0..50)
-        .map(|_| {
-            let (admin, path) = (admin.clone(), path.clone());
-            tokio::spawn(async move { admin.post_keyed(&path, "one", &json!({ "input": 1 })).await.expect(202) })
-        })
-        .collect();
-    let mut answers = BTreeSet::new();
-    for call in calls {
-        let answer = call.await.unwrap();
-        answers.insert((answer.id(), answer.position()));
-    }
-    assert_eq!(answers.len(), 1, "{answers:?}");
+    let first = fifty_at_once(&admin, &path, "one", &json!({ "input": 1 })).await;
+    assert_eq!(first.0, 202);
+    assert!(
+        ["location", "etag", "marvin-position"].iter().all(|name| first.1.iter().any(|(header, _)| header == name))
+    );
+    let submitted = admin.get("/api/v1/events?limit=1000&types=task.submitted").await.expect(200).json();
+    assert_eq!(submitted.as_array().unwrap().len(), 1);
     let tasks = admin.get_at("/api/v1/tasks", admin.head().await).await.expect(200).items();
     assert_eq!(tasks.len(), 1);
+    admin.task_ended(tasks[0]["id"].as_str().unwrap()).await;
+    let server = server.stop().start();
+    assert_eq!(fifty_at_once(&admin.at(&server), &path, "one", &json!({ "input": 1 })).await, first);
+}
+
+#[tokio::test]
+async fn a_keyed_cancel_answers_its_first_answer_for_ever_and_another_one_hears_that_the_task_has_ended() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let done = admin.task_done(&agent, json!(1)).await["id"].as_str().unwrap().to_owned();
+    admin.order(&format!("/api/v1/agents/{agent}/pause")).await.expect(200);
+    let task = admin.submit(&agent, json!(1)).await.id();
+    let (cancel, too_late) = (format!("/api/v1/tasks/{task}/cancel"), format!("/api/v1/tasks/{done}/cancel"));
+    let first = fifty_at_once(&admin, &cancel, "stop", &Value::Null).await;
+    assert_eq!(first.0, 200);
+    let expect_the_same = async |admin: &Client| {
+        assert_eq!(fifty_at_once(admin, &cancel, "stop", &Value::Null).await, first);
+        admin.post_keyed(&cancel, "stop-again", &Value::Null).await.problem(409);
+        admin.order(&cancel).await.problem(409);
+        // What ended otherwise was not cancelled, so there is no first answer, however often it is asked for.
+        admin.post_keyed(&too_late, "stop", &Value::Null).await.problem(409);
+    };
+    expect_the_same(&admin).await;
+    let server = server.stop().start();
+    let admin = admin.at(&server);
+    expect_the_same(&admin).await;
+    let cancelled = admin.get("/api/v1/events?limit=1000&types=task.cancelled").await.expect(200).json();
+    assert_eq!(cancelled.as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

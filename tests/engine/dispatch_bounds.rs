@@ -3,6 +3,7 @@ use crate::stack::{Stack, meta, submission};
 use async_trait::async_trait;
 use marvin::{
     dispatch::{Bounds, CommandMeta, DISPATCH_TIMEOUT, DispatchError, Dispatcher},
+    http::problem::Problem,
     log::{Append, AppendError, EventLog, ReadError, Receipt, StoredEvent},
 };
 use marvin_domain::{
@@ -112,6 +113,8 @@ async fn a_command_that_takes_too_long_is_given_up_by_its_caller_and_not_by_the_
     let submit = || Directed::new(Uuid::now_v7(), TaskCommand::Submit(submission(agent, user, json!({}))));
     let late = dispatcher.dispatch(&keyed, &[submit()]).await;
     assert!(matches!(late, Err(DispatchError::TimedOut)), "{late:?}");
+    let problem = Problem::from(DispatchError::TimedOut);
+    assert_eq!((problem.status().as_u16(), problem.headers()[0].0.as_str()), (503, "retry-after"));
     let again = dispatcher.dispatch(&keyed, &[submit()]).await;
     assert!(matches!(again, Err(DispatchError::TimedOut)), "also while the first is in flight: {again:?}");
     assert_eq!(stack.events().await.len(), 2, "nothing was appended yet");

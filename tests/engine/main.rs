@@ -10,3 +10,4 @@ mod observe;
 mod process;
 mod project;
 mod stack;
+mod unknown;

@@ -18,8 +18,7 @@ export const TASK_EVENTS = [
   "failed",
   "cancelled",
   "dead_lettered",
-  "retried",
-].map((name) => `marvin.task.${name}.v1`);
+].map((name) => `marvin.task.${name}.v1`).concat("marvin.task.retried.v2");
 export const NOTIFICATION_EVENTS = ["raised", "read"].map((name) => `marvin.notification.${name}.v1`);
 
 export type LiveState = "connecting" | "live" | "reconnecting" | "resting";

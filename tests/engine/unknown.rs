@@ -1,0 +1,153 @@
+//! Events of a newer Marvin: whoever reads stops there, visibly, with everything before it done and nothing behind it.
+use crate::stack::{Stack, meta};
+use async_trait::async_trait;
+use marvin::{
+    dispatch::DispatchError,
+    health::Health,
+    http::problem::Problem,
+    log::{
+        Append, EventLog, NewEvent, ReadError, StreamAppend,
+        subscription::{FollowError, Follower, Subscription, follow},
+        tail::Tail,
+    },
+    views::{ViewId, ViewStore, documents::Documents, projector::Projector},
+};
+use marvin_domain::{AggregateKind, Directed, Envelope, Position, StreamId, agent::AgentCommand};
+use std::sync::Arc;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+const REASON: &str = "unknown event agent.paused.v9: a newer Marvin wrote it, this one knows v1 only";
+
+/// Three agents at positions 1, 2 and 4; at 3 an event of the first one that only a newer Marvin knows.
+struct Ahead {
+    stack: Stack,
+    first: Uuid,
+    second: Uuid,
+}
+
+async fn ahead() -> Ahead {
+    let stack = Stack::new().await;
+    let (first, second) = (stack.agent("one").await, stack.agent("two").await);
+    append_paused(&stack, first, 9).await;
+    stack.agent("three").await;
+    // As in a process that was started anew: nothing is cached.
+    Ahead { stack: stack.restarted().await, first, second }
+}
+
+async fn append_paused(stack: &Stack, agent: Uuid, event_version: u16) {
+    let (stream, event_id) = (StreamId { kind: AggregateKind::Agent, id: agent }, Uuid::now_v7());
+    let place = format!("2 {event_id} paused {event_version}").into_bytes();
+    let sealed = stack.stores.sealer.seal(&stream.to_string().into_bytes(), &place, b"{}", None).await;
+    let metadata = format!(r#"{{"actor":"system","correlation":"{event_id}"}}"#);
+    let event = NewEvent { event_id, event_type: "paused", event_version, payload: sealed.ok().unwrap(), metadata };
+    let streams = vec![StreamAppend { stream, expected: 1, events: vec![event] }];
+    stack.stores.log.append(Append { command_id: event_id, digest: None, streams }).await.unwrap();
+}
+
+struct Counting {
+    taken: watch::Sender<Position>,
+}
+
+#[async_trait]
+impl Follower for Counting {
+    fn name(&self) -> String {
+        "counting".into()
+    }
+    async fn resume(&mut self) -> Result<Position, FollowError> {
+        Ok(*self.taken.borrow())
+    }
+    async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        self.taken.send_replace(events.last().unwrap().position);
+        Ok(())
+    }
+}
+
+#[track_caller]
+fn expect_stopped(health: &Health, name: &str) {
+    let degraded = health.degraded();
+    let stopped = degraded.iter().find(|part| part.name == name).unwrap_or_else(|| panic!("{name} is not shown"));
+    assert_eq!(stopped.position, Some(3));
+    assert!(stopped.reason.contains(REASON) && stopped.reason.contains("position 3"), "{}", stopped.reason);
+}
+
+#[tokio::test]
+async fn a_follower_takes_what_is_before_the_unknown_event_and_stops_there_while_others_go_on() {
+    let Ahead { stack, .. } = ahead().await;
+    let health = Health::default();
+    let (taken, mut reached) = watch::channel(3);
+    tokio::spawn(follow(stack.tail.clone(), Counting { taken }, health.clone()));
+    let (taken, stopped_at) = watch::channel(0);
+    follow(stack.tail.clone(), Counting { taken }, health.clone()).await;
+    assert_eq!(*stopped_at.borrow(), 2, "what can be read is not held up");
+    expect_stopped(&health, "counting");
+    reached.wait_for(|position| *position == 4).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_projection_does_not_pass_an_unknown_event() {
+    let Ahead { stack, .. } = ahead().await;
+    for fold in marvin_projections::all() {
+        let (health, view) = (Health::default(), ViewId::of(&*fold));
+        let store: Arc<dyn ViewStore> = Arc::new(stack.stores.views.clone());
+        let documents = Documents::new(stack.stores.sealer.clone());
+        let projector = Projector::new(fold, store.clone(), documents, watch::channel(0).0);
+        projector.prepare().await.unwrap();
+        follow(stack.tail.clone(), projector, health.clone()).await;
+        expect_stopped(&health, &format!("projection:{}", view.name));
+        assert_eq!(store.checkpoint(view).await.unwrap().unwrap().position, 2);
+        assert!(store.count(view, Vec::new()).await.unwrap() <= 2, "{} shows what lies behind", view.name);
+    }
+}
+
+#[tokio::test]
+async fn the_live_tail_shows_what_is_before_an_unknown_event_and_says_where_it_stands() {
+    let stack = Stack::new().await;
+    let health = Health::default();
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    let agent = stack.agent("one").await;
+    append_paused(&stack, agent, 9).await;
+    stack.agent("two").await;
+    tokio::spawn(tail.clone().feed(health.clone()));
+    let mut subscription = Subscription::new(tail.clone(), 0);
+    let seen: Vec<_> = subscription.next().await.unwrap().iter().map(|event| event.position).collect();
+    assert_eq!(seen, [1]);
+    while health.degraded().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let degraded = health.degraded();
+    assert_eq!((degraded.len(), degraded[0].name.as_str(), degraded[0].position), (1, "log", Some(1)));
+    assert!(degraded[0].reason.contains("position 2") && degraded[0].reason.contains(REASON), "{}", degraded[0].reason);
+    assert_eq!(*tail.head().borrow(), 1, "nothing behind it is shown");
+}
+
+#[tokio::test]
+async fn commands_on_a_stream_with_an_unknown_event_are_not_decided_and_others_are() {
+    let Ahead { stack, first, second } = ahead().await;
+    for command in [AgentCommand::Pause, AgentCommand::Resume, AgentCommand::Retire] {
+        let undecided = stack.dispatcher.dispatch(&meta(), &[Directed::new(first, command)]).await;
+        let Err(DispatchError::Corrupt(reason)) = undecided else { panic!("{undecided:?}") };
+        assert!(reason.contains("position 3") && reason.contains(REASON), "{reason}");
+        let problem = Problem::from(DispatchError::Corrupt(reason));
+        assert_eq!((problem.status().as_u16(), problem.detail()), (500, None));
+    }
+    assert_eq!(*stack.stores.log.head().borrow(), 4);
+    stack.send(second, AgentCommand::Pause).await;
+}
+
+#[tokio::test]
+async fn an_aggregate_of_a_newer_marvin_is_named_with_its_position() {
+    let stack = Stack::new().await;
+    stack.agent("one").await;
+    let path = stack.directory.path().join("data/log.db");
+    let copy = "INSERT INTO events SELECT 2, 'robot', aggregate_id, 1, event_type, 1, payload, metadata, zeroblob(16), \
+                zeroblob(16), 0, recorded_at FROM events";
+    rusqlite::Connection::open(path).unwrap().execute_batch(copy).unwrap();
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    assert!(matches!(stack.stores.log.read(0, 10).await, Err(ReadError::Corrupt { position: 2, .. })));
+    let stack = Stack { tail, ..stack }.restarted().await;
+    assert_eq!(stack.tail.read(0, 10).await.unwrap().len(), 1);
+    let unknown = stack.tail.read(1, 10).await.unwrap_err();
+    let said = "the event at position 2 cannot be read: robot is no kind of aggregate this Marvin knows";
+    assert_eq!(unknown.to_string(), said);
+}
