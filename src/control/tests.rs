@@ -16,8 +16,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::server::CONNECTIONS_MAX;
 use super::*;
 use crate::{
-    app::Stores,
     config::{Flags, Settings},
+    stores::Stores,
 };
 
 /// Long enough for any work here on a busy machine.
