@@ -6,7 +6,7 @@ use marvin::{
     health::Health,
     http::problem::Problem,
     log::{
-        Append, EventLog, NewEvent, ReadError, StreamAppend,
+        Append, NewEvent, ReadError, StreamAppend,
         subscription::{FollowError, Follower, Subscription, follow},
         tail::Tail,
     },
