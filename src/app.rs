@@ -90,6 +90,8 @@ pub struct Stores {
     pub codec: Codec,
     /// What was ahead of the log and was set back with it; empty unless that was accepted.
     pub accepted: Vec<SetBack>,
+    /// People whose erasure the log had forgotten with what was cut off, and tells of again.
+    pub erased_again: Vec<Uuid>,
     /// Held for as long as the stores are open.
     _data_dir: DataDir,
 }
@@ -148,7 +150,8 @@ impl Stores {
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
-        let stores = Self { log, subjects, views, sealer, codec, accepted: set_back, _data_dir: data_dir };
+        let (accepted, erased_again) = (set_back, Vec::new());
+        let mut stores = Self { log, subjects, views, sealer, codec, accepted, erased_again, _data_dir: data_dir };
         if !stores.accepted.is_empty() {
             stores.set_back(end).await?;
         }
@@ -156,9 +159,14 @@ impl Stores {
     }
 
     /// The new history is drawn first: after a crash in between, what is still ahead of the log is found again.
-    async fn set_back(&self, end: Checkpoint) -> Result<(), StartError> {
+    async fn set_back(&mut self, end: Checkpoint) -> Result<(), StartError> {
         let database = self.log.database();
         SqliteIncarnations(database.clone()).draw(end).await?;
+        // A log that went on another way may know people whose keys stand in other subjects: those are not to be given up.
+        if self.accepted.iter().any(|ahead| ahead.file == "subjects.db" && ahead.is_beyond_the_end()) {
+            let log: Arc<dyn EventLog> = self.log.clone();
+            self.erased_again = erasure::record_lost(&log, &self.codec, &*self.subjects).await?;
+        }
         for SetBack { file, follower, .. } in &self.accepted {
             match *file {
                 "views.db" => self.views.forget(follower).await?,
