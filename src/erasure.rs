@@ -2,15 +2,21 @@
 //!
 //! The event comes first and this may be repeated, so an erasure that a crash cut short is finished after the restart.
 use async_trait::async_trait;
-use marvin_domain::{AggregateKind, Envelope, Event, Position, StreamId, user::UserEvent};
+use marvin_domain::{
+    Actor, AggregateKind, Directed, Envelope, Event, Metadata, Position, StreamId,
+    instance::{self, InstanceCommand},
+    user::{UserErased, UserEvent},
+};
 use moka::sync::Cache;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 use crate::{
+    dispatch::{CommandMeta, DispatchError, Dispatcher},
     log::{
-        EventLog,
+        Append, EventLog, StreamAppend,
         checkpoint::{Checkpoint, IDLE_EVENTS_MAX},
+        codec::Codec,
         subscription::{FollowError, Follower},
     },
     security::{
@@ -73,6 +79,55 @@ impl Follower for Eraser {
         }
         Ok(())
     }
+}
+
+/// Records erasures anew that a log which was set back no longer tells of: whoever is registered there, has lost their key, and is
+/// not erased. Without this their words would stop every reader. Answers who they are; safe to repeat.
+///
+/// # Errors
+/// When a store cannot be reached.
+pub async fn record_lost(
+    log: &Arc<dyn EventLog>,
+    codec: &Codec,
+    subjects: &dyn SubjectStore,
+) -> Result<Vec<Uuid>, DispatchError> {
+    let unavailable = |error: String| DispatchError::Unavailable(error);
+    let (mut standing, mut after) = (BTreeMap::new(), 0);
+    loop {
+        let rows = log.read(after, STREAM_PAGE_EVENTS).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.position;
+        for row in rows.iter().filter(|row| row.stream.kind == AggregateKind::User) {
+            match row.event_type.as_str() {
+                "erased" => standing.remove(&row.stream.id),
+                _ => standing.insert(row.stream.id, row.sequence),
+            };
+        }
+    }
+    let people: Vec<Uuid> = standing.keys().copied().collect();
+    let keys = subjects.keys(&people).await.map_err(|error| unavailable(error.to_string()))?;
+    let lost: Vec<Uuid> = people.into_iter().filter(|user| !keys.contains_key(user)).collect();
+    let dispatcher = Dispatcher::new(log.clone(), codec.clone());
+    for user in &lost {
+        let meta = CommandMeta::new(Actor::System);
+        let (actor, correlation, command_id) = (meta.actor, meta.correlation, meta.command_id);
+        let (stream, expected) = (StreamId { kind: AggregateKind::User, id: *user }, standing[user]);
+        let metadata = Metadata { actor, subject: Some(*user), correlation, causation: None, digest: None };
+        // Their stream cannot be opened, so no aggregate decides this; the missing key has decided it.
+        let event = Event::User(UserErased {}.into());
+        let event = codec.seal(stream, expected + 1, &event, &metadata).await;
+        let events = vec![event.map_err(|error| unavailable(error.to_string()))?];
+        let streams = vec![StreamAppend { stream, expected, events }];
+        let appended = log.append(Append { command_id, digest: None, streams }).await;
+        appended.map_err(|error| unavailable(error.to_string()))?;
+        let remove = Directed::new(instance::STREAM.id, InstanceCommand::RemoveAdministrator { user: *user });
+        match dispatcher.dispatch(&CommandMeta::new(Actor::System), &[remove]).await {
+            // The only administrator of that time stays one in name, so that there is always one.
+            Ok(_) | Err(DispatchError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lost)
 }
 
 /// Asks the person's own stream whether they were erased.

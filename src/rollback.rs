@@ -29,6 +29,13 @@ pub enum Place {
     Subjects,
 }
 
+impl SetBack {
+    /// Whether the log ends before the checkpoint, as an older copy does; one that went on another way may reach past it.
+    pub fn is_beyond_the_end(&self) -> bool {
+        matches!(self.found, Found::End(_))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Found {
     #[error("ends at {0}")]

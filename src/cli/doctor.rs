@@ -36,7 +36,7 @@ pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::R
         println!("log: {} events, every file passes its check", *stores.log.head().borrow());
         tell_history(&stores).await?;
         if accept_rollback {
-            tell_accepted(&stores.accepted);
+            tell_accepted(&stores.accepted, &stores.erased_again);
         }
         let differences = if views { compare(&stores).await? } else { 0 };
         stores.close().await;
@@ -50,12 +50,15 @@ async fn tell_history(stores: &Stores) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell_accepted(accepted: &[SetBack]) {
+fn tell_accepted(accepted: &[SetBack], erased_again: &[Uuid]) {
     if accepted.is_empty() {
         println!("rollback: the log was not set back, so nothing was changed");
     }
     for SetBack { file, follower, checkpoint, .. } in accepted {
         println!("rollback: {file}: {follower} was at position {} and begins anew", checkpoint.position);
+    }
+    for user in erased_again {
+        println!("rollback: log.db: the erasure of user {user} is recorded again, since their key is gone");
     }
 }
 

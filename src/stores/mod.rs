@@ -1,6 +1,7 @@
 //! The stores of this process, and what is built straight on them. The only place that knows the mode: embedded, on the files of a
 //! data directory, or services, on PostgreSQL.
 use std::{path::Path, sync::Arc};
+use uuid::Uuid;
 
 use crate::{
     agent::slots::Slots,
@@ -68,6 +69,8 @@ pub struct Stores {
     pub upkeep: Arc<Upkeep>,
     /// What was ahead of the log and was set back with it; empty unless that was accepted.
     pub accepted: Vec<SetBack>,
+    /// People whose erasure the log had forgotten with what was cut off, and tells of again.
+    pub erased_again: Vec<Uuid>,
     incarnations: Arc<dyn Incarnations>,
     /// The log's file, in embedded mode.
     file: Option<crate::sqlite::Database>,
@@ -118,7 +121,7 @@ impl Stores {
             opened;
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
-        let stores = Self {
+        let mut stores = Self {
             log,
             subjects,
             views,
@@ -128,6 +131,7 @@ impl Stores {
             sealer,
             upkeep: Arc::new(upkeep),
             accepted: set_back,
+            erased_again: Vec::new(),
             incarnations,
             file,
             _data_dir: data_dir,
@@ -139,8 +143,12 @@ impl Stores {
     }
 
     /// The new history is drawn first: after a crash in between, what is still ahead of the log is found again.
-    async fn set_back(&self, end: Checkpoint) -> Result<(), StartError> {
+    async fn set_back(&mut self, end: Checkpoint) -> Result<(), StartError> {
         self.incarnations.draw(end).await?;
+        // A log that went on another way may know people whose keys stand in other subjects: those are not to be given up.
+        if self.accepted.iter().any(|ahead| ahead.place == Place::Subjects && ahead.is_beyond_the_end()) {
+            self.erased_again = erasure::record_lost(&self.log, &self.codec, &*self.subjects).await?;
+        }
         for SetBack { place, follower, .. } in &self.accepted {
             match place {
                 Place::Views => self.views.forget(follower).await?,

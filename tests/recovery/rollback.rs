@@ -176,6 +176,37 @@ async fn keys_that_followed_a_longer_log_stop_the_start_also_without_views() {
 }
 
 #[tokio::test]
+async fn a_person_whose_erasure_was_cut_off_with_the_log_is_erased_again_and_stops_no_reader() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let (bob, kept) = (admin.colleague("bob", &["admin"]).await, admin.colleague("kept", &["member"]).await);
+    let early = server.stop();
+    let server = copy_of(&early).start();
+    let admin = admin.at(&server);
+    let erased = admin.delete(&format!("/api/v1/users/{}", bob.user_id())).await.expect(200);
+    views_reach(&admin, erased.position()).await;
+    eventually("the erasure is carried out", async || {
+        (bob.at(&server).get("/api/v1/session").await.status == 401).then_some(())
+    })
+    .await;
+    let later = server.stop();
+    put_log(&early, later.launch());
+    let said = doctor(later.launch(), &["--accept-rollback"]);
+    assert!(said.contains(&format!("the erasure of user {} is recorded again", bob.user_id())), "{said}");
+    assert!(!said.contains(kept.user_id()), "{said}");
+    let server = later.start();
+    let admin = admin.at(&server);
+    let head = admin.head().await;
+    views_reach(&admin, head).await;
+    let shown = admin.get(&format!("/api/v1/users/{}", bob.user_id())).await.expect(200).json();
+    assert_eq!((&shown["status"], &shown["email"]), (&json!("erased"), &json!(null)));
+    admin.get(&format!("/api/v1/users/{}", kept.user_id())).await.expect(200);
+    let removed = admin.get("/api/v1/events?limit=1000&types=instance.administrator_removed").await.expect(200).json();
+    assert_eq!(removed[0]["data"]["facts"]["user"], json!(bob.user_id()));
+    assert_eq!(Client::stranger(&server).get("/readyz").await.expect(200).json()["degraded"], json!([]));
+}
+
+#[tokio::test]
 async fn nothing_is_accepted_while_a_server_runs() {
     let server = Server::start();
     let sentence = refusal(server.launch().command(&["doctor", "--accept-rollback"]));
