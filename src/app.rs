@@ -19,6 +19,7 @@ use crate::{
         worker::Worker,
     },
     config::Settings,
+    control,
     datadir::{DataDir, DataDirError},
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     erasure::{ErasedInLog, Eraser, followed},
@@ -44,6 +45,7 @@ use crate::{
     setup::SetupTokens,
     sqlite::OpenError,
     store::StoreError,
+    upkeep::Upkeep,
     views::{ViewError, ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
 };
 
@@ -90,6 +92,7 @@ pub struct Stores {
     pub views: SqliteViews,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
+    pub upkeep: Arc<Upkeep>,
     /// Held for as long as the stores are open.
     _data_dir: DataDir,
 }
@@ -116,28 +119,31 @@ impl Stores {
         if !is_new && !subjects_hold {
             return Err(missing(&subjects_path, &log_path));
         }
-        let key = MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?;
-        let subjects = SqliteSubjects::inspect(&subjects_path, Arc::new(key), is_new).await?;
+        let key = Arc::new(MasterKey::load_or_create(&settings.key_file, is_new && !subjects_hold)?);
+        let subjects = SqliteSubjects::inspect(&subjects_path, key.clone(), is_new).await?;
         let views = SqliteViews::inspect(&data_dir.views())?;
         let reached = SqliteViews::furthest(&views)?;
         if reached > head {
             return Err(StartError::SetBack { reached, head });
         }
 
-        let subjects = Arc::new(subjects.prepare().await?) as Arc<dyn SubjectStore>;
+        let subjects = Arc::new(subjects.prepare().await?);
         let reached = followed(&*subjects).await?;
         if reached > head {
             return Err(StartError::LogBehindSubjects { reached, head });
         }
         let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
+        let upkeep = Arc::new(Upkeep::new(log.clone(), subjects.clone(), key));
+        let subjects = subjects as Arc<dyn SubjectStore>;
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
-        Ok(Self { log, subjects, views, sealer, codec, _data_dir: data_dir })
+        Ok(Self { log, subjects, views, sealer, codec, upkeep, _data_dir: data_dir })
     }
 
     /// Finishes what was handed in and leaves each database whole in its one file. Nothing is written from then on.
     pub async fn close(&self) {
+        self.upkeep.stop();
         let log = self.log.database().close().await.map_err(|error| error.to_string());
         let views = self.views.database().close().await.map_err(|error| error.to_string());
         let subjects = self.subjects.close().await.map_err(|error| error.to_string());
@@ -183,6 +189,7 @@ impl App {
         let checkpoints: Arc<dyn Checkpoints> = Arc::new(SqliteCheckpoints(database));
 
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
+        loops.push(tokio::spawn(control::listen(&settings.data_dir, stores.upkeep.clone())));
         let mut reached = Vec::new();
         for fold in marvin_projections::all() {
             let (sender, receiver) = watch::channel(0);

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-pub use cli::{Cli, Command, Flags};
+pub use cli::{Cli, Command, Flags, Keys};
 pub use sources::{SetBy, SettingsError};
 pub use values::{CipherSuite, LogFormat, Origin};
 

@@ -2,7 +2,7 @@
 use clap::Parser;
 use marvin::{
     cli,
-    config::{Cli, Command, Settings},
+    config::{Cli, Command, Keys, Settings},
     telemetry,
 };
 use std::process::ExitCode;
@@ -23,8 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let (Command::Serve { settings: flags, .. } | Command::Doctor { settings: flags, .. }) = &command;
-    let settings = Settings::load(flags, std::env::vars_os())?;
+    let settings = Settings::load(command.flags(), std::env::vars_os())?;
     if let Command::Serve { check: true, .. } = command {
         print!("{settings}");
         return Ok(ExitCode::SUCCESS);
@@ -36,5 +35,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve { .. } => cli::serve::run(&settings).map(|()| ExitCode::SUCCESS),
         Command::Doctor { views, .. } => cli::doctor::run(&settings, views),
+        Command::Backup { directory, .. } => cli::backup::run(&settings, &directory),
+        Command::Keys(Keys::Rotate { .. }) => cli::keys::rotate(&settings),
     }
 }

@@ -29,6 +29,38 @@ pub enum Command {
         #[arg(long)]
         views: bool,
     },
+    /// Copies the log and the keys of people, also while a server runs; not the key file
+    Backup {
+        #[command(flatten)]
+        settings: Flags,
+        /// A directory that is empty or not there yet
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Changes the key-encryption key
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Draws a new key-encryption key and wraps every key under it, also while a server runs
+    Rotate {
+        #[command(flatten)]
+        settings: Flags,
+    },
+}
+
+impl Command {
+    /// The settings that were given as flags.
+    pub fn flags(&self) -> &Flags {
+        match self {
+            Self::Serve { settings, .. }
+            | Self::Doctor { settings, .. }
+            | Self::Backup { settings, .. }
+            | Self::Keys(Keys::Rotate { settings }) => settings,
+        }
+    }
 }
 
 /// The settings that may be given as flags. A flag overrides the environment, which overrides the file.
@@ -114,6 +146,8 @@ mod tests {
     #[case::unknown_command(&["explode"], ErrorKind::InvalidSubcommand)]
     #[case::unknown_flag(&["serve", "--lisen", "x"], ErrorKind::UnknownArgument)]
     #[case::flag_without_value(&["serve", "--listen"], ErrorKind::InvalidValue)]
+    #[case::backup_to_nowhere(&["backup"], ErrorKind::MissingRequiredArgument)]
+    #[case::keys_alone(&["keys"], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)]
     #[case::flag_given_twice(&["serve", "--log", "a", "--log", "b"], ErrorKind::ArgumentConflict)]
     fn a_usage_error_exits_with_2(#[case] arguments: &[&str], #[case] kind: ErrorKind) {
         let error = Cli::try_parse_from([&["marvin"], arguments].concat()).unwrap_err();

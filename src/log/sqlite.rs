@@ -12,7 +12,7 @@ use super::{
     check_limits,
 };
 use crate::{
-    sqlite::{Database, Durability, Inspected, OpenError},
+    sqlite::{Database, Durability, Inspected, OpenError, backup::Snapshot},
     store::StoreError,
 };
 
@@ -64,6 +64,16 @@ impl SqliteLog {
     /// The file, for the rows that live beside the events: checkpoints and leases.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// The file as it stands now, and the position of its last event. Blocks on the disk for a few pages.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn snapshot(&self) -> Result<(Snapshot, Position), StoreError> {
+        let snapshot = self.database.snapshot()?;
+        let (last, _) = snapshot.look(last_event)?;
+        Ok((snapshot, last))
     }
 }
 

@@ -1,15 +1,17 @@
 //! One SQLite file: a writer thread that commits what has gathered in one transaction, and a pool of readers.
 //!
 //! Knows nothing of tables. The log, the lease rows and the views each bring their own statements.
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 use tokio::sync::Semaphore;
 
+pub mod backup;
 mod open;
 mod writer;
+use backup::Snapshot;
 pub use open::{Durability, Inspected, OpenError, gather, one_line};
 use writer::Writer;
 
@@ -94,7 +96,7 @@ impl Database {
         let reading = tokio::task::spawn_blocking(move || {
             let connection = match inner.take() {
                 Some(connection) => connection,
-                None => inner.open_reader()?,
+                None => open::reader(&inner.path)?,
             };
             let outcome = job(&connection);
             inner.give_back(connection);
@@ -102,6 +104,14 @@ impl Database {
             outcome
         });
         reading.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The file as it stands now, beside the readers. Blocks on the disk for one page.
+    ///
+    /// # Errors
+    /// See [`Snapshot::take`].
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::take(&self.inner.path)
     }
 }
 
@@ -114,12 +124,5 @@ impl Inner {
         if let Ok(mut idle) = self.idle.lock() {
             idle.push(connection);
         }
-    }
-
-    fn open_reader(&self) -> Result<Connection, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        open::tune_reader(&connection)?;
-        Ok(connection)
     }
 }

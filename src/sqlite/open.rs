@@ -1,6 +1,6 @@
 //! Opening a database file: its settings and why, its check, its migrations. A file that does not fit is left as it is.
 use refinery::Runner;
-use rusqlite::{Connection, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::path::{Path, PathBuf};
 
 use super::Database;
@@ -179,7 +179,15 @@ fn tune_writer(connection: &Connection, durability: Durability) -> rusqlite::Res
     tune_reader(connection)
 }
 
-pub(super) fn tune_reader(connection: &Connection) -> rusqlite::Result<()> {
+/// A further connection to a file that is open already; it cannot write.
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    tune_reader(&connection)?;
+    Ok(connection)
+}
+
+fn tune_reader(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
     // Sorting never spills text that the file itself holds only sealed into a temporary file.
     connection.pragma_update(None, "temp_store", "MEMORY")?;

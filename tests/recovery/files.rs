@@ -1,7 +1,7 @@
 //! A data directory's files: copied, compared byte by byte, and damaged on purpose.
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, DirEntry},
     path::{Path, PathBuf},
 };
 
@@ -14,15 +14,20 @@ pub const PAGE_BYTES: usize = 4096;
 pub type Snapshot = BTreeMap<String, Vec<u8>>;
 
 pub fn snapshot(directory: &Path) -> Snapshot {
-    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
-    files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
+    let content = |file: &DirEntry| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap());
+    files_of(directory).iter().map(content).collect()
+}
+
+/// All but the control socket, which holds nothing.
+fn files_of(directory: &Path) -> Vec<DirEntry> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries.filter(|entry| entry.file_type().unwrap().is_file()).collect()
 }
 
 /// A copy of a stopped server's data, with the same administrator.
 pub fn copy_of(stopped: &Stopped) -> Launch {
     let copy = Launch::with_admin();
-    for file in fs::read_dir(stopped.data_dir()).unwrap() {
-        let file = file.unwrap();
+    for file in files_of(stopped.data_dir()) {
         fs::copy(file.path(), copy.data_dir().join(file.file_name())).unwrap();
     }
     copy

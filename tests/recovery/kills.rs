@@ -72,7 +72,7 @@ async fn kill_once(server: Server, people: &mut Vec<Client>, load: &Load, random
 }
 
 /// Waits until nothing is left to do, and answers the whole log. Each further stretch of it may take as long as any state.
-async fn all_ended(auditor: &Client) -> Vec<Event> {
+pub async fn all_ended(auditor: &Client) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         let begun = events.len();

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
 mod doctor;
 mod erasing;
 mod files;
@@ -14,4 +15,5 @@ mod load;
 mod random;
 mod refusals;
 mod registration;
+mod rotation;
 mod signals;

@@ -22,7 +22,8 @@ use super::{Checkpoint, Credential, HASH_BYTES, Registration, SessionRow, Subjec
 use crate::security::cipher::{DataKey, MAC_BYTES};
 use crate::security::fresh_cache::FreshCache;
 use crate::security::keyfile::{KeyWrap, WrapError};
-use crate::sqlite::gather;
+use crate::sqlite::{backup::Snapshot, gather};
+use crate::store::StoreError;
 
 pub use open::holds_data;
 
@@ -112,6 +113,19 @@ impl SqliteSubjects {
         let mut connection = Arc::clone(&self.connection).lock_owned().await;
         let path = self.path.clone();
         blocking(move || work(&mut connection).map_err(|error| failure(&path, error))).await
+    }
+
+    /// The file as it stands now, and what `others` gives at that moment: nothing here changes between the two.
+    ///
+    /// # Errors
+    /// `Unavailable` when this file cannot be read, or `others` fails.
+    pub async fn snapshot_with<T: Send + 'static>(
+        &self,
+        others: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<(Snapshot, T), SubjectsError> {
+        let path = self.path.clone();
+        let both = self.run(move |_| Ok(Snapshot::take(&path).and_then(|snapshot| Ok((snapshot, others()?)))));
+        both.await?.map_err(SubjectsError::unavailable)
     }
 
     /// The same for a statement that attaches something to a person, who must have a row.

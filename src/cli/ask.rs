@@ -1,0 +1,26 @@
+//! Has a request carried out by the process that owns the data directory; where there is none, by this one.
+use crate::{
+    app::Stores,
+    config::Settings,
+    control::{self, Answer, Request},
+};
+
+/// # Errors
+/// When it was not done, in words.
+pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer> {
+    // Opening would make a new instance where there is none.
+    anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
+    let answer = match control::ask(&settings.data_dir, &request)? {
+        Some(answer) => answer,
+        None => tokio::runtime::Runtime::new()?.block_on(async {
+            let stores = Stores::open(settings).await?;
+            let answer = control::perform(request, &stores.upkeep).await;
+            stores.close().await;
+            anyhow::Ok(answer)
+        })?,
+    };
+    match answer {
+        Answer::Failed { reason } => Err(anyhow::anyhow!(reason)),
+        done => Ok(done),
+    }
+}
