@@ -1,5 +1,6 @@
 //! A rotation on SQLite: cut short at every step, with others at work, and what the files keep of the old key's wrapping.
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
@@ -9,7 +10,7 @@ use zeroize::Zeroizing;
 use super::tests::{contents, file, stands_in};
 use super::*;
 use crate::security::cipher::KEY_BYTES;
-use crate::security::keyfile::MasterKey;
+use crate::security::keyfile::{MasterKey, WrapError};
 use crate::security::subjects::contract::{NOW_MS, subject_store_rotation_contract, user};
 
 /// Several pages of rows, the last one not full.
@@ -81,9 +82,9 @@ async fn rotate_steps(store: &SqliteSubjects, key: &MasterKey, count: usize) {
     for step in 0..count {
         match step {
             0 => key.begin_rotation().unwrap(),
-            1 => assert_eq!(store.rewrap_instance_keys().await.unwrap(), 2),
+            1 => assert_eq!(rewrap::instance_keys(&store.keyring, store).await.unwrap(), 2),
             2..=4 => {
-                let (found, last) = store.rewrap_page(after).await.unwrap();
+                let (found, last) = rewrap::page(&store.keyring, store, after).await.unwrap();
                 assert!(found > 0);
                 after = last;
             }
@@ -92,7 +93,7 @@ async fn rotate_steps(store: &SqliteSubjects, key: &MasterKey, count: usize) {
         }
     }
     if count > 4 {
-        assert_eq!(store.rewrap_page(after).await.unwrap(), (0, None), "those steps are all");
+        assert_eq!(rewrap::page(&store.keyring, store, after).await.unwrap(), (0, None), "those steps are all");
     }
 }
 
