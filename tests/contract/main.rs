@@ -6,4 +6,5 @@ mod log;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod slots;
+mod subjects;
 mod views;

@@ -4,10 +4,11 @@
 //! index that makes emails unique. It refuses to keep anything of a person in clear: an email is here only as an HMAC,
 //! a password only as a hash, a session only as the hash of its token. It holds no rules: who may sign in or be
 //! registered is decided by those who call it. Times come with the call, in milliseconds since 1970.
-#[cfg(test)]
-mod contract;
 mod keyring;
+pub mod postgres;
 mod rewrap;
+#[cfg(test)]
+mod samples;
 pub mod sqlite;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::cipher::{DataKey, MAC_BYTES};
 
 pub use crate::log::checkpoint::Checkpoint;
+pub use postgres::PostgresSubjects;
 pub use sqlite::SqliteSubjects;
 
 /// Bytes of the SHA-256 hashes that stand for tokens.

@@ -11,7 +11,7 @@ use super::tests::{contents, file, stands_in};
 use super::*;
 use crate::security::cipher::KEY_BYTES;
 use crate::security::keyfile::{MasterKey, WrapError};
-use crate::security::subjects::contract::{NOW_MS, subject_store_rotation_contract, user};
+use crate::security::subjects::samples::{NOW_MS, user};
 
 /// Several pages of rows, the last one not full.
 const PEOPLE: u128 = 600;
@@ -36,8 +36,6 @@ async fn empty_store() -> (TempDir, Arc<dyn SubjectStore>, Arc<MasterKey>) {
     store.connection.lock().await.pragma_update(None, "synchronous", "OFF").unwrap();
     (dir, Arc::new(store), key)
 }
-
-subject_store_rotation_contract!(empty_store);
 
 /// Everything that a rotation must not change, as the raw bytes of keys.
 #[derive(PartialEq, Eq)]

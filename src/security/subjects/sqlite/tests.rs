@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::security::keyfile::MasterKey;
-use crate::security::subjects::contract::{NOW_MS, credential, session, subject_store_contract, user};
+use crate::security::subjects::samples::{NOW_MS, credential, session, user};
 
 async fn empty_store() -> (TempDir, Arc<dyn SubjectStore>) {
     let dir = tempfile::tempdir().unwrap();
@@ -39,8 +39,6 @@ async fn closed_store() -> TempDir {
 fn alter(dir: &TempDir, sql: &str) {
     Connection::open(file(dir)).unwrap().execute_batch(sql).unwrap();
 }
-
-subject_store_contract!(empty_store);
 
 #[tokio::test]
 async fn a_reopened_store_has_the_same_keys() {
