@@ -16,6 +16,7 @@ use super::postgres::Database;
 
 mod erasure;
 mod opening;
+mod rotation;
 
 enum Adapter {
     Sqlite,
