@@ -207,7 +207,7 @@ fn the_settings_in_effect_are_shown_with_their_sources_and_without_secrets() {
     "postgres://marvin:p4ssw0rd@db.example.org:6543/prod?sslmode=require",
     "postgres://marvin@db.example.org:6543/prod"
 )]
-#[case("postgresql://db/prod", "postgres://db/prod")]
+#[case("postgresql://db/prod", "postgres://db:5432/prod")]
 #[case("postgres:///prod?host=/var/run/postgresql&user=marvin", "postgres://marvin@/var/run/postgresql/prod")]
 fn a_database_url_is_taken_whole_and_shown_without_its_password(#[case] url: &str, #[case] shown: &str) {
     let settings = load(&[], &[("MARVIN_DATABASE_URL", url)]).unwrap();

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod embedded;
+mod services;
 
 /// Why the program does not start: one sentence for whoever started it.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +116,7 @@ impl Stores {
     async fn open_with(settings: &Settings, accepts_rollback: bool) -> Result<Self, StartError> {
         let opened = match &settings.database_url {
             None => embedded::open(settings, accepts_rollback).await?,
-            Some(_) => unreachable!(),
+            Some(url) => services::open(settings, url, accepts_rollback).await?,
         };
         let Opened { log, subjects, views, slots, checkpoints, incarnations, upkeep, set_back, end, file, data_dir } =
             opened;

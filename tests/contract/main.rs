@@ -12,4 +12,5 @@ mod checkpoints;
 mod incarnations;
 mod log;
 mod slots;
+mod subjects;
 mod views;

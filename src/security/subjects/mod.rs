@@ -4,12 +4,15 @@
 //! index that makes emails unique. It refuses to keep anything of a person in clear: an email is here only as an HMAC,
 //! a password only as a hash, a session only as the hash of its token. It holds no rules: who may sign in or be
 //! registered is decided by those who call it. Times come with the call, in milliseconds since 1970.
+mod keyring;
+pub mod postgres;
+mod rewrap;
 #[cfg(test)]
-mod contract;
+mod samples;
 pub mod sqlite;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,6 +21,7 @@ use uuid::Uuid;
 use super::cipher::{DataKey, MAC_BYTES};
 
 pub use crate::log::checkpoint::Checkpoint;
+pub use postgres::PostgresSubjects;
 pub use sqlite::SqliteSubjects;
 
 /// Bytes of the SHA-256 hashes that stand for tokens.
@@ -58,16 +62,34 @@ pub struct SessionRow {
     pub expires_at_ms: i64,
 }
 
+/// Where a store is, in words for whoever runs it: the path of a file, or a schema of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(String);
+
+impl From<&Path> for Place {
+    fn from(path: &Path) -> Self {
+        Self(path.display().to_string())
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Why the store did not do what was asked. When it would not open, nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubjectsError {
-    #[error("{} was made with another key: put the right key file back; nothing was changed", .0.display())]
-    WrongKey(PathBuf),
+    #[error("{0} was made with another key: put the right key file back; nothing was changed")]
+    WrongKey(Place),
     /// Restore it from a backup; repeating does not help.
-    #[error("{} is damaged ({detail}): restore it from a backup; nothing was changed", .path.display())]
-    Damaged { path: PathBuf, detail: String },
-    #[error("{} was last used by another version of Marvin (its schema {found} is unknown to this one): start that version; nothing was changed", .path.display())]
-    OtherVersion { path: PathBuf, found: i64 },
+    #[error("{place} is damaged ({detail}): restore it from a backup; nothing was changed")]
+    Damaged { place: Place, detail: String },
+    #[error(
+        "{place} was last used by another version of Marvin (its schema {found} is unknown to this one): start that version; nothing was changed"
+    )]
+    OtherVersion { place: Place, found: i64 },
     /// The person has no row, or no longer: nothing can be attached to them.
     #[error("no subject {0}")]
     UnknownUser(Uuid),
@@ -79,6 +101,10 @@ pub enum SubjectsError {
 impl SubjectsError {
     fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable(source.into())
+    }
+
+    fn damaged(place: &Place, detail: impl Into<String>) -> Self {
+        Self::Damaged { place: place.clone(), detail: detail.into() }
     }
 }
 
@@ -152,9 +178,4 @@ pub trait SubjectStore: Send + Sync + std::fmt::Debug {
 
     /// Leaves the store as a stopped process should: call it last. Safe to repeat.
     async fn close(&self) -> Result<(), SubjectsError>;
-}
-
-/// What the HMAC index of emails is computed from: people type the same address with blanks and in any letter case.
-fn normalised(email: &str) -> String {
-    email.trim().to_lowercase()
 }

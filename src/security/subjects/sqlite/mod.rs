@@ -1,8 +1,8 @@
 //! The subjects store in one SQLite file, for a process that has its data directory to itself.
 mod open;
-mod rewrap;
 #[cfg(test)]
 mod rotation_tests;
+mod rows;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -10,7 +10,6 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
@@ -18,40 +17,29 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{Checkpoint, Credential, HASH_BYTES, Registration, SessionRow, SubjectStore, SubjectsError, normalised};
+use super::keyring::{Keyring, StoredKey};
+use super::{Checkpoint, Credential, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap};
 use crate::security::cipher::{DataKey, MAC_BYTES};
-use crate::security::fresh_cache::FreshCache;
-use crate::security::keyfile::{KeyWrap, WrapError};
+use crate::security::keyfile::KeyWrap;
 use crate::sqlite::{backup::Snapshot, gather};
 use crate::store::StoreError;
 
 pub use open::holds_data;
-
-/// Data keys held unwrapped: more people than are active at once, in a few megabytes.
-const KEYS_CACHED_MAX: u64 = 20_000;
-/// How long an unwrapped key may be used without looking at its row again.
-const KEY_AGE_MAX: Duration = Duration::from_secs(1);
-/// What emails are hashed for.
-const EMAIL_LABEL: &str = "email";
 
 /// One connection, one statement at a time: sign-ins are slowed by password hashing long before they are by this.
 #[derive(Debug)]
 pub struct SqliteSubjects {
     path: PathBuf,
     connection: Arc<Mutex<Connection>>,
-    wrap: Arc<dyn KeyWrap>,
-    facts: Arc<DataKey>,
-    hmac: DataKey,
-    keys: Arc<FreshCache<Uuid, Arc<DataKey>>>,
+    keyring: Arc<Keyring>,
 }
 
 /// A file that is whole and fits its key. Nothing has been written to it.
 pub struct Inspected {
     path: PathBuf,
     connection: Connection,
-    wrap: Arc<dyn KeyWrap>,
-    keys: open::InstanceKeys,
-    new_keys: Vec<open::StoredKey>,
+    keyring: Keyring,
+    new_keys: Vec<StoredKey>,
 }
 
 impl Inspected {
@@ -60,20 +48,13 @@ impl Inspected {
     /// # Errors
     /// `Damaged` when it holds people but no keys, `Unavailable` when it cannot be written.
     pub async fn prepare(self) -> Result<SqliteSubjects, SubjectsError> {
-        let Self { path, mut connection, wrap, keys, new_keys } = self;
+        let Self { path, mut connection, keyring, new_keys } = self;
         let connection = blocking({
-            let path = path.clone();
-            move || open::prepare(&path, &mut connection, &new_keys).map(|()| connection)
+            let place = Place::from(&*path);
+            move || open::prepare(&place, &mut connection, &new_keys).map(|()| connection)
         })
         .await?;
-        Ok(SqliteSubjects {
-            path,
-            connection: Arc::new(Mutex::new(connection)),
-            wrap,
-            facts: Arc::new(keys.facts),
-            hmac: keys.hmac,
-            keys: Arc::new(FreshCache::new(KEYS_CACHED_MAX, KEY_AGE_MAX)),
-        })
+        Ok(SqliteSubjects { path, connection: Arc::new(Mutex::new(connection)), keyring: Arc::new(keyring) })
     }
 }
 
@@ -91,17 +72,19 @@ impl SqliteSubjects {
     /// # Errors
     /// `WrongKey`, `Damaged` and `OtherVersion` leave the file as it was; `Unavailable` when it cannot be reached.
     pub async fn inspect(path: &Path, wrap: Arc<dyn KeyWrap>, may_begin: bool) -> Result<Inspected, SubjectsError> {
+        let place = Place::from(path);
         let path = path.to_owned();
         let (connection, stored) = blocking({
             let path = path.clone();
             move || open::inspect(&path)
         })
         .await?;
-        if stored.is_empty() && !may_begin {
-            return Err(SubjectsError::Damaged { path, detail: "it has lost the keys of this instance".into() });
-        }
-        let (keys, new_keys) = open::instance_keys(&path, &stored, &*wrap).await?;
-        Ok(Inspected { path, connection, wrap, keys, new_keys })
+        let (keyring, new_keys) = match stored.as_slice() {
+            [] if may_begin => Keyring::draw(place.clone(), wrap).await?,
+            [] => return Err(SubjectsError::damaged(&place, "it has lost the keys of this instance")),
+            stored => (Keyring::open(place.clone(), wrap, stored).await?, Vec::new()),
+        };
+        Ok(Inspected { path, connection, keyring, new_keys })
     }
 
     /// Waits its turn before it takes a thread, so that a slow disk holds up one thread and not the whole pool. Once
@@ -112,7 +95,7 @@ impl SqliteSubjects {
     ) -> Result<T, SubjectsError> {
         let mut connection = Arc::clone(&self.connection).lock_owned().await;
         let path = self.path.clone();
-        blocking(move || work(&mut connection).map_err(|error| failure(&path, error))).await
+        blocking(move || work(&mut connection).map_err(|error| failure(&Place::from(&*path), error))).await
     }
 
     /// The file as it stands now, and what `others` gives at that moment: nothing here changes between the two.
@@ -140,51 +123,26 @@ impl SqliteSubjects {
         });
         attached.await?.then_some(()).ok_or(SubjectsError::UnknownUser(user_id))
     }
-
-    async fn read_keys(&self, user_ids: &[Uuid]) -> Result<Vec<(Uuid, Arc<DataKey>)>, SubjectsError> {
-        let reading = self.keys.reading();
-        let user_ids = user_ids.to_vec();
-        let found = self.run(move |connection| statements::wrapped_keys(connection, &user_ids)).await?;
-        let mut keys = Vec::with_capacity(found.len());
-        for (id, wrapped) in found {
-            let key = Arc::new(self.unwrap_of(id, &wrapped).await?);
-            self.keys.fill(reading, id, Arc::clone(&key));
-            keys.push((id, key));
-        }
-        Ok(keys)
-    }
-
-    fn email_hmac(&self, email: &str) -> [u8; MAC_BYTES] {
-        self.hmac(EMAIL_LABEL, normalised(email).as_bytes())
-    }
-
-    async fn unwrap_of(&self, user_id: Uuid, wrapped: &[u8]) -> Result<DataKey, SubjectsError> {
-        let unwrapped = self.wrap.unwrap_key(&context(user_id), wrapped).await;
-        let key = unwrapped.map_err(|error| not_unwrapped(&self.path, &format!("the key of {user_id}"), error))?;
-        Ok(DataKey::from_bytes(user_id, key))
-    }
 }
 
 #[async_trait]
 impl SubjectStore for SqliteSubjects {
     fn facts_key(&self) -> Arc<DataKey> {
-        Arc::clone(&self.facts)
+        self.keyring.facts()
     }
 
     fn hmac(&self, label: &str, data: &[u8]) -> [u8; MAC_BYTES] {
-        self.hmac.mac(label, data)
+        self.keyring.hmac(label, data)
     }
 
     async fn register(&self, candidate: Uuid, email: &str, now_ms: i64) -> Result<Registration, SubjectsError> {
-        let email_hmac = self.email_hmac(email);
+        let email_hmac = self.keyring.email_hmac(email);
         let key = DataKey::generate(candidate);
         loop {
-            let wrapped = self.wrap.wrap_key(&context(candidate), key.expose()).await;
-            let wrapped = wrapped.map_err(SubjectsError::unavailable)?;
-            let wrap = Arc::clone(&self.wrap);
+            let (wrapped, keyring) = (self.keyring.wrap(&key).await?, Arc::clone(&self.keyring));
             let registration = self.run(move |connection| {
                 // A rotation began since. It looks for keys to rewrap on this connection, so none comes in behind it.
-                if !wrap.is_current(&wrapped) {
+                if !keyring.is_current(&wrapped) {
                     return Ok(None);
                 }
                 statements::register(connection, candidate, &email_hmac, &wrapped, now_ms).map(Some)
@@ -196,37 +154,20 @@ impl SubjectStore for SqliteSubjects {
     }
 
     async fn user_by_email(&self, email: &str) -> Result<Option<Uuid>, SubjectsError> {
-        let email_hmac = self.email_hmac(email);
+        let email_hmac = self.keyring.email_hmac(email);
         self.run(move |connection| statements::user_by_email(connection, &email_hmac)).await
     }
 
     async fn keys(&self, user_ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<DataKey>>, SubjectsError> {
-        let mut keys = HashMap::with_capacity(user_ids.len());
-        let mut missing = Vec::new();
-        for id in user_ids {
-            match self.keys.get(id) {
-                Some(key) => drop(keys.insert(*id, key)),
-                None => missing.push(*id),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(keys);
-        }
-        let mut read = self.read_keys(&missing).await;
-        if matches!(read, Err(SubjectsError::WrongKey(_))) {
-            // A rotation may have ended between the reading of a row and its unwrapping: it reads right now.
-            read = self.read_keys(&missing).await;
-        }
-        keys.extend(read?);
-        Ok(keys)
+        self.keyring.keys(user_ids, self).await
     }
 
     async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError> {
-        let keys = Arc::clone(&self.keys);
+        let keyring = Arc::clone(&self.keyring);
         let scrubbed = self.run(move |connection| {
             let deleted = statements::delete_subject(connection, user_id);
             // Also after an error, which may come from a commit that was done.
-            keys.evict(&user_id);
+            keyring.evict(&user_id);
             deleted.and_then(|()| statements::scrub(connection))
         });
         all_scrubbed(scrubbed.await?)
@@ -271,7 +212,7 @@ impl SubjectStore for SqliteSubjects {
     }
 
     async fn rewrap(&self) -> Result<u64, SubjectsError> {
-        self.rewrap_all().await
+        rewrap::all(&self.keyring, self).await
     }
 
     async fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>, SubjectsError> {
@@ -294,20 +235,6 @@ fn all_scrubbed(scrubbed: bool) -> Result<(), SubjectsError> {
     if scrubbed { Ok(()) } else { Err(SubjectsError::unavailable("another reader holds on to what was deleted")) }
 }
 
-/// What is wrong with the file at `path` when one of its keys, `which`, does not unwrap.
-fn not_unwrapped(path: &Path, which: &str, error: WrapError) -> SubjectsError {
-    match error {
-        WrapError::WrongKey => SubjectsError::WrongKey(path.to_owned()),
-        WrapError::Altered => SubjectsError::Damaged { path: path.to_owned(), detail: format!("{which} was altered") },
-        WrapError::Unavailable(source) => SubjectsError::Unavailable(source),
-    }
-}
-
-/// Binds a wrapped key to its row: copied to another person's row, it does not unwrap.
-fn context(user_id: Uuid) -> Vec<u8> {
-    [b"subject key ", user_id.as_bytes().as_slice()].concat()
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SubjectsError> + Send + 'static,
 ) -> Result<T, SubjectsError> {
@@ -315,11 +242,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Tells what a repetition can mend from what only a backup can.
-fn failure(path: &Path, error: rusqlite::Error) -> SubjectsError {
+fn failure(place: &Place, error: rusqlite::Error) -> SubjectsError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            SubjectsError::Damaged { path: path.to_owned(), detail: error.to_string() }
-        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => SubjectsError::damaged(place, error.to_string()),
         _ => SubjectsError::unavailable(error),
     }
 }

@@ -2,7 +2,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
-use super::open::StoredKey;
+use crate::security::subjects::keyring::{Replacement, StoredKey};
 use crate::security::subjects::{Checkpoint, Credential, HASH_BYTES, Registration, SessionRow};
 
 const SESSION_COLUMNS: &str = "id, user_id, token_hash, created_at, expires_at";
@@ -58,13 +58,6 @@ pub fn replace_wrapped(connection: &mut Connection, keys: &[Replacement<Uuid>]) 
         }
     }
     transaction.commit()
-}
-
-/// A key that was wrapped anew.
-pub struct Replacement<T> {
-    pub of: T,
-    pub old: Vec<u8>,
-    pub new: Vec<u8>,
 }
 
 /// Makes the row for a new email; where the email has one, answers whose.

@@ -1,12 +1,14 @@
 //! The port's contract on SQLite, and what only files can break: wrong keys, damage, bytes that outlive an erasure.
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::security::keyfile::MasterKey;
-use crate::security::subjects::contract::{NOW_MS, credential, session, subject_store_contract, user};
+use crate::security::subjects::samples::{NOW_MS, credential, session, user};
 
 async fn empty_store() -> (TempDir, Arc<dyn SubjectStore>) {
     let dir = tempfile::tempdir().unwrap();
@@ -37,8 +39,6 @@ async fn closed_store() -> TempDir {
 fn alter(dir: &TempDir, sql: &str) {
     Connection::open(file(dir)).unwrap().execute_batch(sql).unwrap();
 }
-
-subject_store_contract!(empty_store);
 
 #[tokio::test]
 async fn a_reopened_store_has_the_same_keys() {
@@ -82,7 +82,7 @@ async fn a_key_file_that_does_not_fit_is_refused_and_changes_nothing() {
     let dir = closed_store().await;
     let before = fs::read(file(&dir)).unwrap();
     let error = SqliteSubjects::open(&file(&dir), master(&dir, "other.key")).await.unwrap_err();
-    assert!(matches!(&error, SubjectsError::WrongKey(path) if *path == file(&dir)), "{error:?}");
+    assert!(matches!(&error, SubjectsError::WrongKey(place) if *place == Place::from(&*file(&dir))), "{error:?}");
     let sentence =
         format!("{} was made with another key: put the right key file back; nothing was changed", file(&dir).display());
     assert_eq!(error.to_string(), sentence);

@@ -1,0 +1,71 @@
+//! Takes the bytes of deleted rows out of the tables' files, which deleting alone does not.
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Client;
+
+use super::{Tables, unavailable};
+use crate::security::subjects::SubjectsError;
+use crate::store::StoreError;
+
+/// How long the rewriting of one table may take: a million people take some seconds.
+const REWRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long older transactions are waited for. Ours end within milliseconds; for a stranger's, whoever asked comes again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Pause before another look, and before another rewriting, which costs more each time; doubles.
+const PAUSE_INITIAL: Duration = Duration::from_millis(10);
+
+impl Tables {
+    /// Rewrites these tables without what the transaction `gone`, or one before it, deleted. Safe to repeat.
+    ///
+    /// # Errors
+    /// `Unavailable` when somebody reads a table all the while, or has a transaction open that is older than `gone`.
+    pub(super) async fn scrub(&self, tables: &[&str], gone: &str) -> Result<(), SubjectsError> {
+        let deadline = Instant::now() + PATIENCE;
+        // Outside the pool: it may take long, and under a limit of its own.
+        let (client, wire) = self.postgres.dedicated().await.map_err(unavailable)?;
+        // Ends with the client.
+        tokio::spawn(wire);
+        self.postgres.set_up(&client).await.map_err(unavailable)?;
+        let limit = format!("SET statement_timeout = {}", REWRITE_TIMEOUT.as_millis());
+        within(client.batch_execute(&limit)).await?;
+        let mut pause = PAUSE_INITIAL;
+        // A rewriting is in vain while a transaction runs that began before; this asks for those at little cost.
+        while !self.asks(&client, "SELECT pg_snapshot_xmin(pg_current_snapshot()) > ($1::text)::xid8", &[&gone]).await?
+        {
+            pause = wait(pause, deadline).await?;
+        }
+        // Each table in a transaction of its own: none is held while another is waited for.
+        for table in tables {
+            while !self.asks(&client, "SELECT $S.scrub($1, ($2::text)::xid8)", &[table, &gone]).await? {
+                pause = wait(pause, deadline).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn asks(
+        &self,
+        client: &Client,
+        sql: &str,
+        parameters: &[crate::postgres::Parameter<'_>],
+    ) -> Result<bool, SubjectsError> {
+        Ok(within(client.query_one(&self.sql(sql), parameters)).await?.get(0))
+    }
+}
+
+async fn within<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, SubjectsError> {
+    match timeout(REWRITE_TIMEOUT, asking).await {
+        Ok(answered) => answered.map_err(unavailable),
+        Err(late) => Err(unavailable(StoreError::Unreachable(Arc::new(late)))),
+    }
+}
+
+async fn wait(pause: Duration, deadline: Instant) -> Result<Duration, SubjectsError> {
+    if Instant::now() + pause > deadline {
+        return Err(SubjectsError::unavailable("an older transaction holds on to what was deleted"));
+    }
+    sleep(pause).await;
+    Ok(pause * 2)
+}

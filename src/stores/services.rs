@@ -1,0 +1,100 @@
+//! Services mode: log and subjects in PostgreSQL, which any number of nodes share. Read models stay in a file of each node, which
+//! builds them from the log for itself; the lock on its data directory keeps a second process off that file.
+use marvin_domain::Position;
+use secrecy::{ExposeSecret, SecretString};
+use std::{collections::HashMap, sync::Arc};
+use uuid::Uuid;
+
+use super::{Opened, StartError, erasures, refuse};
+use crate::{
+    agent::slots::postgres::PostgresSlots,
+    config::Settings,
+    datadir::DataDir,
+    log::{
+        EventLog, ReadError,
+        checkpoint::{Checkpoint, postgres::PostgresCheckpoints},
+        incarnation::postgres::PostgresIncarnations,
+        postgres::PostgresLog,
+    },
+    postgres::Postgres,
+    rollback::{Place, Standing, compare},
+    security::{keyfile::MasterKey, subjects::postgres::PostgresSubjects},
+    store::StoreError,
+    upkeep::Upkeep,
+    views::sqlite::SqliteViews,
+};
+
+pub(super) async fn open(
+    settings: &Settings,
+    url: &SecretString,
+    accepts_rollback: bool,
+) -> Result<Opened, StartError> {
+    let data_dir = DataDir::take(&settings.data_dir)?;
+    let postgres = Postgres::prepare(url.expose_secret(), &settings.instance).await?;
+    let log = Arc::new(PostgresLog::start(postgres.clone()).await?);
+    let head = *log.head().borrow();
+    // A key file is made only for a store that holds nothing yet: for the first node.
+    let is_new = head == 0 && !PostgresSubjects::holds_keys(&postgres).await?;
+    let key = Arc::new(MasterKey::load_or_create(&settings.key_file, is_new)?);
+    let subjects = Arc::new(PostgresSubjects::open(postgres.clone(), key.clone(), head == 0).await?);
+
+    let views = SqliteViews::inspect(&data_dir.views())?;
+    let (checkpoints, in_views) = (PostgresCheckpoints(postgres.clone()), SqliteViews::kept(&views)?);
+    let (in_log, in_subjects) = (checkpoints.all().await?, erasures(&*subjects).await?);
+    let kept = in_views.iter().chain(&in_log).chain(&in_subjects).map(|(_, checkpoint)| checkpoint.position);
+    let events = Events::at(&*log, kept.chain([head])).await?;
+    let mut set_back = compare(&events, Place::Views, "views.db", in_views)?;
+    set_back.extend(compare(&events, Place::Log, "the table of checkpoints", in_log)?);
+    set_back.extend(compare(&events, Place::Subjects, "the store of subjects", in_subjects)?);
+    refuse(&set_back, accepts_rollback)?;
+
+    let end = Checkpoint { position: head, event_id: events.event_at(head)?.unwrap_or_default() };
+    Ok(Opened {
+        slots: Arc::new(PostgresSlots(postgres.clone())),
+        checkpoints: Arc::new(checkpoints),
+        incarnations: Arc::new(PostgresIncarnations(postgres)),
+        upkeep: Upkeep::of_keys(subjects.clone(), key),
+        log,
+        subjects,
+        views: SqliteViews::prepare(views)?,
+        set_back,
+        end,
+        file: None,
+        data_dir,
+    })
+}
+
+/// The log at some of its positions, read beforehand.
+struct Events {
+    head: Position,
+    ids: HashMap<Position, Uuid>,
+}
+
+impl Events {
+    async fn at(log: &dyn EventLog, positions: impl Iterator<Item = Position>) -> Result<Self, StartError> {
+        let mut ids = HashMap::new();
+        for position in positions.filter(|position| *position > 0) {
+            let found = log.read(position - 1, 1).await.map_err(|error| match error {
+                ReadError::Unavailable(error) => StartError::Store(error),
+                other => StartError::Log(other.into()),
+            })?;
+            ids.extend(
+                found.first().filter(|event| event.position == position).map(|event| (position, event.event_id)),
+            );
+        }
+        Ok(Self { head: *log.head().borrow(), ids })
+    }
+}
+
+impl Standing for Events {
+    type Error = StoreError;
+    const NAME: &str = "the log";
+
+    fn head(&self) -> Result<Position, StoreError> {
+        Ok(self.head)
+    }
+
+    fn event_at(&self, position: Position) -> Result<Option<Uuid>, StoreError> {
+        Ok(self.ids.get(&position).copied())
+    }
+}
