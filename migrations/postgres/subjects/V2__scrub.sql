@@ -9,7 +9,7 @@ ALTER TABLE sessions ALTER COLUMN token_hash SET STATISTICS 0;
 -- free the rows' room and leave their bytes there.
 --
 -- Answers whether everything that was deleted before the transaction `gone` began, or by it, is out of the new files. It is
--- not when an older transaction, of anyone in this database, may still see it: then end that one, and call this again.
+-- not when an older transaction, of anyone, may still see it: then wait for the end of that one, and call this again.
 --
 -- Whoever reads or writes the table waits meanwhile. The runtime's role does not own the tables; it runs this as their owner.
 -- Only that role and the owner may use this schema.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::{Tables, unavailable};
 use crate::security::subjects::SubjectsError;
@@ -11,8 +11,9 @@ use crate::store::StoreError;
 
 /// How long the rewriting of one table may take: a million people take some seconds.
 const REWRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long older transactions are waited for. Ours end within milliseconds; for a stranger's, whoever asked comes again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long older transactions and readers are waited for, with pauses in which others get their turn. Ours end within
+/// milliseconds; for a stranger's that take longer, whoever asked comes again.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before another look, and before another rewriting, which costs more each time; doubles.
 const PAUSE_INITIAL: Duration = Duration::from_millis(10);
 
@@ -45,13 +46,21 @@ impl Tables {
         Ok(())
     }
 
+    /// False also when a lock could not be had: then it is not time yet either.
     async fn asks(
         &self,
         client: &Client,
         sql: &str,
         parameters: &[crate::postgres::Parameter<'_>],
     ) -> Result<bool, SubjectsError> {
-        Ok(within(client.query_one(&self.sql(sql), parameters)).await?.get(0))
+        let sql = self.sql(sql);
+        let asking = async {
+            match client.query_one(&sql, parameters).await {
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+                answered => Ok(answered?.get(0)),
+            }
+        };
+        within(asking).await
     }
 }
 
@@ -64,7 +73,7 @@ async fn within<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>
 
 async fn wait(pause: Duration, deadline: Instant) -> Result<Duration, SubjectsError> {
     if Instant::now() + pause > deadline {
-        return Err(SubjectsError::unavailable("an older transaction holds on to what was deleted"));
+        return Err(SubjectsError::unavailable("another transaction holds on to what was deleted"));
     }
     sleep(pause).await;
     Ok(pause * 2)
