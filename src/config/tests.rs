@@ -191,6 +191,7 @@ fn the_settings_in_effect_are_shown_with_their_sources_and_without_secrets() {
     listen = "127.0.0.1:8080"
     # public_url follows listen
     data_dir = "./marvin-data"
+    # no database_url: the log and keys are files
     key_file = "./marvin-data/master.key"
     cipher = "xchacha20poly1305"
     instance = "probe" # from --instance
