@@ -9,7 +9,7 @@ use crate::{
 /// When it was not done, in words.
 pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer> {
     // Opening would make a new instance where there is none.
-    anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
+    anyhow::ensure!(Stores::may_be_there(settings), "{} holds no log", settings.data_dir.display());
     let answer = match control::ask(&settings.data_dir, &request)? {
         Some(answer) => answer,
         None => tokio::runtime::Runtime::new()?.block_on(async {

@@ -27,7 +27,7 @@ const REPLAY_BATCH_EVENTS: u32 = 1_000;
 /// When a store cannot be opened or read, also while a server has the directory.
 pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::Result<ExitCode> {
     // Opening would make a new instance where there is none: a mistyped directory must not pass for a healthy one.
-    anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
+    anyhow::ensure!(Stores::may_be_there(settings), "{} holds no log", settings.data_dir.display());
     tokio::runtime::Runtime::new()?.block_on(async {
         let stores = match accept_rollback {
             true => Stores::open_accepting_rollback(settings).await?,

@@ -96,6 +96,12 @@ struct Opened {
 }
 
 impl Stores {
+    /// Whether there is a log to look at. Opening would make a new instance where there is none, and a mistyped directory must
+    /// not pass for a healthy one. In a database that is only known once it is asked.
+    pub fn may_be_there(settings: &Settings) -> bool {
+        settings.database_url.is_some() || settings.data_dir.join("log.db").exists()
+    }
+
     /// Opens the stores that the settings name, or makes them. What does not fit together stays as it is.
     ///
     /// # Errors

@@ -121,6 +121,11 @@ fn check_log(events: &[Event], load: &Load, agents: &Agents, people: &[Client]) 
     let runs = journal::lost_attempts(events);
     let lost: Vec<usize> = runs.iter().map(|(_, lost)| lost.len()).collect();
     println!("{} events, {} tasks, attempts lost by run: {lost:?}, at once: {most:?}", events.len(), tasks.len());
+    if std::env::var_os("MARVIN_TEST_STORE").is_some() {
+        // Leases of a dead node run out in their own time, perhaps only after the next kill.
+        assert!(lost.iter().sum::<usize>() >= KILLS, "tasks were running at the kills: {lost:?}");
+        return;
+    }
     assert_eq!(runs.len(), KILLS + 1);
     assert!(lost[..KILLS].iter().all(|lost| *lost > 0), "tasks were running at each kill: {lost:?}");
     assert_eq!(lost[KILLS], 0, "a run that nobody kills loses nothing");

@@ -55,7 +55,10 @@ async fn a_command_sent_to_both_nodes_is_done_once_and_answered_alike() {
     assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
     for id in &answers {
         let kinds: Vec<_> = events.iter().filter(|event| event.id() == id).map(|event| event.kind.as_str()).collect();
-        assert_eq!(kinds, ["task.submitted", "task.started", "task.step_completed", "task.step_completed", "task.completed"]);
+        assert_eq!(
+            kinds,
+            ["task.submitted", "task.started", "task.step_completed", "task.step_completed", "task.completed"]
+        );
     }
     // One notification of the rule, and one of the end.
     eventually("everyone is told once", async || {

@@ -48,6 +48,15 @@ impl Database {
         client
     }
 
+    /// Everything of the instance as text, in a file of a directory.
+    pub fn dump(&self) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut dump = program("pg_dump");
+        dump.args(["--dbname", &self.url, "--schema", &format!("{}*", self.instance), "--file"]);
+        assert!(dump.arg(directory.path().join("dump.sql")).status().unwrap().success());
+        directory
+    }
+
     /// The host and port of the server.
     pub fn address(&self) -> String {
         let config: Config = self.url.parse().unwrap();

@@ -42,6 +42,12 @@ impl Launch {
         self.set("MARVIN_DATABASE_URL", &database.url).set("MARVIN_INSTANCE", &database.instance)
     }
 
+    /// Where its log and keys are, unless in files.
+    pub fn database(&self) -> Option<Database> {
+        let of = |name: &str| self.environment.get(name).cloned();
+        Some(Database { url: of("MARVIN_DATABASE_URL")?, instance: of("MARVIN_INSTANCE")? })
+    }
+
     /// With the administrator that [`super::Client::admin`] signs in as.
     pub fn with_admin() -> Self {
         Self::bare().set("MARVIN_ADMIN_EMAIL", ADMIN_EMAIL).set("MARVIN_ADMIN_PASSWORD", ADMIN_PASSWORD)
