@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 mod open;
 mod writer;
 pub use open::{Durability, Inspected, OpenError, gather, one_line};
+pub use writer::COMMITS;
 use writer::Writer;
 
 use crate::store::StoreError;

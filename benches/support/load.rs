@@ -1,0 +1,133 @@
+//! What is asked of a log, whichever store it is: many writers, one writer, reading it all, loading a stream.
+use futures_util::future::join_all;
+use marvin::{
+    dispatch::Dispatcher,
+    log::{EventLog, StoredEvent},
+};
+use marvin_domain::{Envelope, Position, StreamId};
+use std::{sync::Arc, time::Instant};
+use tokio::runtime::Runtime;
+
+use super::{
+    median_latency,
+    sample::{Keys, STREAM_EVENTS, new_stream},
+    seconds_each,
+};
+
+pub const WRITERS: usize = 32;
+/// Commands of a writer in one round.
+pub const COMMANDS: usize = 100;
+/// Commands of a round with one writer.
+pub const LONE_COMMANDS: usize = 200;
+/// Events of a page, as whoever follows the log reads it.
+pub const PAGE_EVENTS: u32 = marvin::log::subscription::BATCH_EVENTS_MAX;
+
+/// A log with the keys to write and read it, and the streams in it that are whole.
+pub struct Subject {
+    pub log: Arc<dyn EventLog>,
+    pub keys: Arc<Keys>,
+    pub complete: Vec<StreamId>,
+}
+
+impl Subject {
+    /// Seconds a command, of 32 writers with a stream each. Sealing is part of it.
+    pub fn write_together(&self, runtime: &Runtime) -> f64 {
+        let before = self.last(runtime);
+        let start = Instant::now();
+        runtime.block_on(async {
+            let writers = (0..WRITERS).map(|_| {
+                let (log, keys) = (self.log.clone(), self.keys.clone());
+                tokio::spawn(async move {
+                    let stream = new_stream();
+                    for sequence in 1..=COMMANDS as u64 {
+                        let receipt =
+                            log.append(keys.command(stream, sequence).await).await.expect("nothing is in the way");
+                        assert_eq!((receipt.sequence, receipt.repeated), (sequence, false));
+                    }
+                })
+            });
+            for writer in join_all(writers).await {
+                writer.expect("a writer finishes");
+            }
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        assert_eq!(self.last(runtime) - before, (WRITERS * COMMANDS) as u64, "every command is in the log");
+        seconds / (WRITERS * COMMANDS) as f64
+    }
+
+    /// The median time of a command whose writer is alone.
+    pub fn write_alone(&self, runtime: &Runtime) -> f64 {
+        let stream = new_stream();
+        median_latency(LONE_COMMANDS, |index| {
+            let sequence = index as u64 + 1;
+            runtime
+                .block_on(async { self.log.append(self.keys.command(stream, sequence).await).await })
+                .expect("nothing is in the way");
+        })
+    }
+
+    /// Seconds an event, reading, opening and decoding `count` of them after `after`.
+    pub fn catch_up(&self, runtime: &Runtime, after: Position, count: u64) -> f64 {
+        let start = Instant::now();
+        let events = runtime.block_on(read(&*self.log, &self.keys, after, after + count));
+        let seconds = start.elapsed().as_secs_f64();
+        assert_eq!(events, count, "every event was read");
+        seconds / count as f64
+    }
+
+    /// Seconds to load an aggregate of 100 events, nothing of it cached.
+    pub fn load_streams(&self, runtime: &Runtime, streams: &[StreamId]) -> f64 {
+        let dispatcher = Dispatcher::new(self.log.clone(), self.keys.codec.clone());
+        seconds_each(streams.len(), |index| {
+            let loaded = runtime.block_on(dispatcher.load(streams[index])).expect("it is readable");
+            assert_eq!(loaded.sequence, STREAM_EVENTS);
+        })
+    }
+
+    /// `count` whole streams, spread over the log.
+    pub fn spread(&self, count: usize) -> Vec<StreamId> {
+        self.complete.iter().step_by(self.complete.len() / count).take(count).copied().collect()
+    }
+
+    pub fn last(&self, runtime: &Runtime) -> Position {
+        let _inside = runtime.enter();
+        *self.log.head().borrow()
+    }
+}
+
+/// Reads in pages until `until`; the next page is read while the last one is opened when the product does so.
+async fn read(log: &dyn EventLog, keys: &Keys, mut after: Position, until: Position) -> u64 {
+    let mut count = 0;
+    while after < until {
+        let rows = log.read(after, PAGE_EVENTS.min((until - after) as u32)).await.expect("the log is readable");
+        let events: Vec<Envelope> = keys.codec.open(rows).await.expect("everybody has a key");
+        let Some(last) = events.last() else { break };
+        after = last.position;
+        count += events.len() as u64;
+    }
+    count
+}
+
+/// Rows as 32 writers would make them, for a reference that gets them ready.
+pub async fn rows(keys: &Keys, after: Position, count: usize) -> Vec<StoredEvent> {
+    let streams: Vec<_> = (0..WRITERS).map(|_| new_stream()).collect();
+    let mut rows = Vec::with_capacity(count);
+    for index in 0..count {
+        let (stream, sequence) = (streams[index % WRITERS], (index / WRITERS) as u64 + 1);
+        let append = keys.command(stream, sequence).await;
+        let event = append.streams[0].events[0].clone();
+        rows.push(StoredEvent {
+            position: after + index as u64 + 1,
+            stream,
+            sequence,
+            event_type: event.event_type.into(),
+            event_version: event.event_version,
+            payload: event.payload,
+            metadata: event.metadata,
+            event_id: event.event_id,
+            command_id: append.command_id,
+            recorded_at: chrono::Utc::now(),
+        });
+    }
+    rows
+}
