@@ -44,6 +44,11 @@ bench: ## measure, and print each result as a ratio
 	@if compgen -G 'benches/*.rs' > /dev/null; then cargo bench --locked --bench '*'; \
 	else echo 'There is no benchmark yet: benches/ has none.'; fi
 
+.PHONY: services
+services: ## run a private PostgreSQL for whoever works on Marvin, until Ctrl-C
+	@.ci/need postgres
+	@.ci/services show
+
 .PHONY: lint
 lint: packages ## check formatting, Rust and TypeScript without running a test
 	@.ci/need rust compiler lints
@@ -53,7 +58,7 @@ lint: packages ## check formatting, Rust and TypeScript without running a test
 	cd ui && npm run check
 
 .PHONY: fmt
-fmt: ## format the Rust code
+fmt:
 	@.ci/need rust lints
 	cargo fmt --all
 

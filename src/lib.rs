@@ -13,6 +13,7 @@ pub mod error;
 pub mod health;
 pub mod http;
 pub mod log;
+pub mod postgres;
 pub mod process;
 pub mod security;
 pub mod setup;

@@ -1,9 +1,9 @@
 //! What every store behind a port may answer when it cannot do what was asked.
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 /// A store did not do what was asked, or its answer was lost. It may be asked again: what is asked carries an id, or may be
 /// repeated as it is.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Space has to be made; then the same works again.
     #[error("the disk of the database is full")]
@@ -23,15 +23,16 @@ pub enum StoreError {
     Closed,
 }
 
-type Source = Box<dyn Error + Send + Sync>;
+/// Shared: one failure may strike a whole batch of callers.
+type Source = Arc<dyn Error + Send + Sync>;
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
         match error.sqlite_error_code() {
-            Some(DiskFull) => Self::Full(error.into()),
-            Some(DatabaseBusy | DatabaseLocked) => Self::Busy(error.into()),
-            _ => Self::Refused(error.into()),
+            Some(DiskFull) => Self::Full(Arc::new(error)),
+            Some(DatabaseBusy | DatabaseLocked) => Self::Busy(Arc::new(error)),
+            _ => Self::Refused(Arc::new(error)),
         }
     }
 }

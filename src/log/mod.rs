@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub mod checkpoint;
 pub mod codec;
+pub mod postgres;
 pub mod sqlite;
 pub mod subscription;
 pub mod tail;
@@ -145,4 +146,12 @@ pub trait EventLog: Send + Sync {
 
     /// The position of the last event, and a wake-up whenever this process appended beyond it.
     fn head(&self) -> watch::Receiver<Position>;
+}
+
+/// What every adapter refuses before it asks its database.
+fn check_limits(append: &Append) -> Result<(), AppendError> {
+    let over = |what, size, max| if size > max { Err(AppendError::TooLarge { what, size, max }) } else { Ok(()) };
+    let events = || append.streams.iter().flat_map(|stream| &stream.events);
+    over("events", events().count(), APPEND_EVENTS_MAX)?;
+    over("payload bytes", events().map(|event| event.payload.len()).max().unwrap_or(0), PAYLOAD_BYTES_MAX)
 }

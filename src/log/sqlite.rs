@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    APPEND_EVENTS_MAX, Append, AppendError, EventLog, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAYLOAD_BYTES_MAX, ReadError,
-    Receipt, StoredEvent, StreamAppend,
+    Append, AppendError, EventLog, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, ReadError, Receipt, StoredEvent, StreamAppend,
+    check_limits,
 };
 use crate::{
     sqlite::{Database, Durability, Inspected, OpenError},
@@ -107,13 +107,6 @@ impl EventLog for SqliteLog {
     fn head(&self) -> watch::Receiver<Position> {
         self.head.subscribe()
     }
-}
-
-fn check_limits(append: &Append) -> Result<(), AppendError> {
-    let over = |what, size, max| if size > max { Err(AppendError::TooLarge { what, size, max }) } else { Ok(()) };
-    let events = || append.streams.iter().flat_map(|stream| &stream.events);
-    over("events", events().count(), APPEND_EVENTS_MAX)?;
-    over("payload bytes", events().map(|event| event.payload.len()).max().unwrap_or(0), PAYLOAD_BYTES_MAX)
 }
 
 /// Runs inside the writer's transaction. Looks first whether the command stands already, then whether a stream moved.

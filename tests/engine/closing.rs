@@ -5,6 +5,7 @@ use marvin::{
     sqlite::{Database, Durability, Inspected},
     store::StoreError,
 };
+use marvin_domain::user::Role;
 use std::fs;
 
 use super::stack::Stack;
@@ -46,7 +47,7 @@ async fn what_was_acknowledged_before_the_end_is_in_the_file_and_nothing_is_writ
 #[tokio::test]
 async fn closed_stores_leave_no_write_ahead_log() {
     let stack = Stack::new().await;
-    stack.user("somebody@example.org", &[]).await;
+    stack.user("somebody@example.org", &[Role::Member]).await;
     let data = stack.directory.path().join("data");
     let left = || -> Vec<String> {
         let names = ["log.db-wal", "subjects.db-wal", "views.db-wal"];

@@ -1,0 +1,203 @@
+//! This node's writer: takes what gathered while a batch was being committed, and writes it as one batch. A lone command never waits.
+use marvin_domain::{Position, StreamId};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+use tokio_postgres::{Client, Statement};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{
+    advance,
+    batch::{self, Outcome},
+};
+use crate::{
+    log::{Append, AppendError},
+    postgres::{Postgres, STATEMENT_TIMEOUT},
+    store::StoreError,
+};
+
+/// Commands that may wait; beyond it callers wait to hand theirs in, so that memory stays bounded.
+const QUEUE_COMMANDS_MAX: usize = 1_024;
+/// Commands per batch: enough to amortise the sync of a commit, few enough that nobody waits long for strangers.
+const BATCH_COMMANDS_MAX: usize = 256;
+/// Bytes per batch: far below what one statement may hold (1 GiB), and at least one command of the largest kind.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a batch is sent again after a lost connection. Then its callers hear of it; they may send again themselves.
+const RESEND_PATIENCE: Duration = Duration::from_secs(6);
+/// Pause before a lost connection is made again; doubles up to the maximum.
+const RECONNECT_INITIAL: Duration = Duration::from_millis(20);
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+
+#[derive(Clone)]
+pub(super) struct Handle(mpsc::Sender<Waiting>);
+
+impl Handle {
+    pub(super) async fn append(&self, append: Append) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        let closed = || AppendError::Unavailable(StoreError::Closed);
+        self.0.send(Waiting { append, reply }).await.map_err(|_| closed())?;
+        outcome.await.map_err(|_| closed())?
+    }
+}
+
+struct Waiting {
+    append: Append,
+    reply: oneshot::Sender<Outcome>,
+}
+
+pub(super) fn start(postgres: Postgres, head: watch::Sender<Position>, tasks: &mut JoinSet<()>) -> Handle {
+    let (sender, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
+    tasks.spawn(run(Writer { postgres, head, connection: None }, queue));
+    Handle(sender)
+}
+
+async fn run(mut writer: Writer, mut queue: mpsc::Receiver<Waiting>) {
+    let mut waiting = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match queue.recv().await {
+                Some(first) => waiting.push_back(first),
+                None => return,
+            }
+        }
+        while waiting.len() < QUEUE_COMMANDS_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            waiting.push_back(next);
+        }
+        let (appends, replies): (Vec<_>, Vec<_>) =
+            gather(&mut waiting).into_iter().map(|waiting| (waiting.append, waiting.reply)).unzip();
+        let outcomes = writer.write(&appends.iter().collect::<Vec<_>>()).await;
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            // A caller that went away is no reason to undo what it asked for.
+            reply.send(outcome).ok();
+        }
+    }
+}
+
+/// Takes the next batch: one command a stream and one a command id, oldest first. The others wait for the next one.
+fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut batch, mut left) = (Vec::new(), VecDeque::new());
+    let (mut streams, mut ids) = (HashSet::<StreamId>::new(), HashSet::<Uuid>::new());
+    let mut bytes = 0;
+    while let Some(next) = waiting.pop_front() {
+        let append = &next.append;
+        let is_full = batch.len() >= BATCH_COMMANDS_MAX || (bytes > 0 && bytes + size(append) > BATCH_BYTES_MAX);
+        let is_free =
+            !ids.contains(&append.command_id) && append.streams.iter().all(|append| !streams.contains(&append.stream));
+        // Also of who waits: what comes behind it on the same stream must not overtake it.
+        ids.insert(append.command_id);
+        streams.extend(append.streams.iter().map(|append| append.stream));
+        if is_free && !is_full {
+            bytes += size(append);
+            batch.push(next);
+        } else {
+            left.push_back(next);
+        }
+    }
+    *waiting = left;
+    batch
+}
+
+fn size(append: &Append) -> usize {
+    let events = append.streams.iter().flat_map(|append| &append.events);
+    events.map(|event| event.payload.len() + event.metadata.len()).sum()
+}
+
+/// A connection and the statement prepared on it. The task that moves its bytes ends with it.
+struct Connected {
+    client: Client,
+    statement: Statement,
+    wire: AbortHandle,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.wire.abort();
+    }
+}
+
+struct Writer {
+    postgres: Postgres,
+    head: watch::Sender<Position>,
+    connection: Option<Connected>,
+}
+
+impl Writer {
+    /// Writes a batch, again if the connection was lost: a command that was written answers its first result then.
+    async fn write(&mut self, batch: &[&Append]) -> Vec<Outcome> {
+        let deadline = Instant::now() + RESEND_PATIENCE;
+        let mut pause = RECONNECT_INITIAL;
+        let error = loop {
+            match self.attempt(batch).await {
+                Ok(outcomes) => {
+                    let last = outcomes.iter().flatten().map(|receipt| receipt.position).max();
+                    advance(&self.head, last.unwrap_or(0));
+                    return outcomes;
+                }
+                Err(error @ StoreError::Unreachable(_)) => {
+                    self.connection = None;
+                    if Instant::now() + pause > deadline {
+                        break error;
+                    }
+                    warn!(error = %described(&error), commands = batch.len(), "a batch is sent again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RECONNECT_MAX);
+                }
+                Err(error) => break error,
+            }
+        };
+        match (&error, batch) {
+            // One command that the database cannot take must not fail the others.
+            (StoreError::Refused(_), [_, _, ..]) => {
+                let mut outcomes = Vec::with_capacity(batch.len());
+                for command in batch {
+                    outcomes.extend(Box::pin(self.write(&[command])).await);
+                }
+                outcomes
+            }
+            _ => {
+                warn!(error = %described(&error), commands = batch.len(), "a batch was not written");
+                batch.iter().map(|_| Err(AppendError::Unavailable(error.clone()))).collect()
+            }
+        }
+    }
+
+    async fn attempt(&mut self, batch: &[&Append]) -> Result<Vec<Outcome>, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) if !connection.client.is_closed() => connection,
+            _ => self.connect().await?,
+        };
+        let appending = batch::append(&connection.client, &connection.statement, batch);
+        let outcomes = match tokio::time::timeout(STATEMENT_TIMEOUT, appending).await {
+            Ok(outcomes) => outcomes?,
+            Err(late) => return Err(StoreError::Unreachable(Arc::new(late))),
+        };
+        self.connection = Some(connection);
+        Ok(outcomes)
+    }
+
+    async fn connect(&self) -> Result<Connected, StoreError> {
+        let (client, wire) = self.postgres.dedicated().await?;
+        let wire = tokio::spawn(async move { drop(wire.await) }).abort_handle();
+        self.postgres.set_up(&client).await?;
+        let statement = batch::prepare(&client).await?;
+        Ok(Connected { client, statement, wire })
+    }
+}
+
+fn described(error: &StoreError) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    format!("{error}{source}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! One PostgreSQL database: connections that are set up alike, a pool of them, and what goes wrong told in the ports' words.
+//!
+//! Knows nothing of tables. The log, the slots and the subjects each bring their own statements. An instance has a schema of its
+//! own name and another for its subjects, so that the two can be backed up apart.
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use std::{sync::Arc, time::Duration};
+use tokio_postgres::{Client, Config, Connection, Row, Socket, tls::MakeTlsConnect, types::ToSql};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::store::StoreError;
+
+mod failure;
+mod migrate;
+mod tls;
+pub use migrate::PrepareError;
+
+/// Connections of the pool: readers and short statements. The log's writer and its listener have one each beside it.
+const POOL_CONNECTIONS_MAX: usize = 8;
+/// How long it may take to get a connection, made or free.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement may take, sending and answer included. What a page of the log or a batch takes is far below.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for a lock, and how long a transaction may idle: who holds one longer has gone.
+const LOCK_TIMEOUT_MS: u64 = 3_000;
+/// Unanswered bytes end a connection after this long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+/// The half that moves the bytes of a connection of its own.
+pub type Wire = Connection<Socket, TlsStream>;
+pub type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// A handle that may be cloned.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool,
+    own: Arc<Own>,
+}
+
+struct Own {
+    config: Config,
+    tls: MakeRustlsConnect,
+    instance: String,
+    setup: String,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Postgres({})", self.own.instance)
+    }
+}
+
+impl Postgres {
+    /// A handle on the tables of `instance`, which must be there: see [`prepare`](Self::prepare). Nothing is connected yet.
+    ///
+    /// # Errors
+    /// In words, when TLS cannot be set up.
+    fn new(mut config: Config, instance: &str) -> Result<Self, String> {
+        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(ANSWER_TIMEOUT).keepalives_idle(ANSWER_TIMEOUT);
+        config.application_name(format!("marvin {instance}"));
+        let tls = tls::connector()?;
+        let setup = setup(instance);
+        let on_create = setup.clone();
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(config.clone(), tls.clone(), manager))
+            .max_size(POOL_CONNECTIONS_MAX)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECT_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .post_create(Hook::async_fn(move |client, _| {
+                let setup = on_create.clone();
+                Box::pin(async move { client.batch_execute(&setup).await.map_err(HookError::Backend) })
+            }))
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { pool, own: Arc::new(Own { config, tls, instance: instance.to_owned(), setup }) })
+    }
+
+    /// The instance, which is also the name of the log's schema.
+    pub fn instance(&self) -> &str {
+        &self.own.instance
+    }
+
+    /// Runs one statement of its own transaction and answers its rows once that is committed.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. After `Unreachable` the statement may have been done.
+    pub async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
+        let client = self.client().await?;
+        let asking = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        };
+        match tokio::time::timeout(STATEMENT_TIMEOUT, asking).await {
+            Ok(answered) => Ok(answered?),
+            Err(late) => {
+                // Its answer may still come; nobody else must wait behind it.
+                drop(Object::take(client));
+                Err(StoreError::Unreachable(Arc::new(late)))
+            }
+        }
+    }
+
+    /// As [`query`](Self::query), for a statement that answers no rows. Answers how many it touched.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let asking = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.execute(&statement, parameters).await
+        };
+        match tokio::time::timeout(STATEMENT_TIMEOUT, asking).await {
+            Ok(answered) => Ok(answered?),
+            Err(late) => {
+                drop(Object::take(client));
+                Err(StoreError::Unreachable(Arc::new(late)))
+            }
+        }
+    }
+
+    /// A connection of the pool, set up; it goes back when it is dropped. For what needs more than one statement.
+    ///
+    /// # Errors
+    /// `Unreachable` when none can be had in time.
+    pub async fn client(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            other => StoreError::Unreachable(Arc::new(other)),
+        })
+    }
+
+    /// A connection outside the pool, set up once `wire` is polled: see [`set_up`](Self::set_up).
+    ///
+    /// # Errors
+    /// `Unreachable` when none can be had in time.
+    pub async fn dedicated(&self) -> Result<(Client, Wire), StoreError> {
+        let connecting = self.own.config.connect(self.own.tls.clone());
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => Ok(connected?),
+            Err(late) => Err(StoreError::Unreachable(Arc::new(late))),
+        }
+    }
+
+    /// Makes a dedicated connection one of the instance's: role, schema, limits.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn set_up(&self, client: &Client) -> Result<(), StoreError> {
+        match tokio::time::timeout(STATEMENT_TIMEOUT, client.batch_execute(&self.own.setup)).await {
+            Ok(done) => Ok(done?),
+            Err(late) => Err(StoreError::Unreachable(Arc::new(late))),
+        }
+    }
+}
+
+/// The schema of the instance's subjects.
+pub fn subjects_schema(instance: &str) -> String {
+    format!("{instance}_subjects")
+}
+
+fn app_role(instance: &str) -> String {
+    format!("{instance}_app")
+}
+
+/// What every runtime connection runs first. An instance's name is checked by the settings: it needs no quoting, and has it.
+fn setup(instance: &str) -> String {
+    let (role, statement_ms) = (app_role(instance), STATEMENT_TIMEOUT.as_millis());
+    format!(
+        // The database may have other defaults; the log's promises do not depend on them.
+        "SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on; \
+         SET search_path = \"{instance}\"; SET TimeZone = 'UTC'; SET jit = off; \
+         SET lock_timeout = {LOCK_TIMEOUT_MS}; SET idle_in_transaction_session_timeout = {LOCK_TIMEOUT_MS}; \
+         SET statement_timeout = {statement_ms}; SET ROLE \"{role}\""
+    )
+}
