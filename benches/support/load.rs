@@ -2,16 +2,16 @@
 use futures_util::future::join_all;
 use marvin::{
     dispatch::Dispatcher,
-    log::{EventLog, StoredEvent},
+    log::{EventLog, StoredEvent, subscription::Subscription, tail::Tail},
 };
-use marvin_domain::{Envelope, Position, StreamId};
+use marvin_domain::{Position, StreamId};
 use std::{sync::Arc, time::Instant};
 use tokio::runtime::Runtime;
 
 use super::{
-    median_latency,
-    sample::{Keys, STREAM_EVENTS, new_stream},
-    seconds_each,
+    Ratio, Target, median_latency,
+    sample::{Keys, ROWS_AT_ONCE, STREAM_EVENTS, new_stream},
+    seconds_each, setting, take_turns,
 };
 
 pub const WRITERS: usize = 32;
@@ -21,6 +21,12 @@ pub const COMMANDS: usize = 100;
 pub const LONE_COMMANDS: usize = 200;
 /// Events of a page, as whoever follows the log reads it.
 pub const PAGE_EVENTS: u32 = marvin::log::subscription::BATCH_EVENTS_MAX;
+
+pub const SMALL_EVENTS: u64 = ROWS_AT_ONCE as u64;
+const LARGE_EVENTS: usize = 1_000_000;
+/// How much more anything may take at a million events.
+const GROWTH_MAX: f64 = 1.15;
+const STREAMS_LOADED: usize = 100;
 
 /// A log with the keys to write and read it, and the streams in it that are whole.
 pub struct Subject {
@@ -66,12 +72,20 @@ impl Subject {
         })
     }
 
-    /// Seconds an event, reading, opening and decoding `count` of them after `after`.
+    /// Seconds an event, reading, opening and decoding `count` of them after `after`, as whoever follows the log does.
     pub fn catch_up(&self, runtime: &Runtime, after: Position, count: u64) -> f64 {
         let start = Instant::now();
-        let events = runtime.block_on(read(&*self.log, &self.keys, after, after + count));
+        let events: usize = runtime.block_on(async {
+            let tail = Tail::new(self.log.clone(), self.keys.codec.clone());
+            let mut subscription = Subscription::new(tail, after);
+            let mut events = 0;
+            while subscription.position() < after + count {
+                events += subscription.next().await.expect("the log is readable").len();
+            }
+            events
+        });
         let seconds = start.elapsed().as_secs_f64();
-        assert_eq!(events, count, "every event was read");
+        assert_eq!(events as u64, count, "every event was read");
         seconds / count as f64
     }
 
@@ -95,17 +109,34 @@ impl Subject {
     }
 }
 
-/// Reads in pages until `until`; the next page is read while the last one is opened when the product does so.
-async fn read(log: &dyn EventLog, keys: &Keys, mut after: Position, until: Position) -> u64 {
-    let mut count = 0;
-    while after < until {
-        let rows = log.read(after, PAGE_EVENTS.min((until - after) as u32)).await.expect("the log is readable");
-        let events: Vec<Envelope> = keys.codec.open(rows).await.expect("everybody has a key");
-        let Some(last) = events.last() else { break };
-        after = last.position;
-        count += events.len() as u64;
-    }
-    count
+/// Everything at 10,000 events and at a million.
+pub fn grow(store: &str, runtime: &Runtime, rounds: usize, small: &Subject, large: &Subject) {
+    let target = Target::AtMost(GROWTH_MAX);
+    let times = format!("{}k events, time to itself at 10k", large.last(runtime) / 1_000);
+    let middle = large.last(runtime) / 2;
+    take_turns(rounds, || small.catch_up(runtime, 0, SMALL_EVENTS), || large.catch_up(runtime, middle, SMALL_EVENTS))
+        .report(&format!("{store}: read and open at {times}"), target, Ratio::Time);
+    let (few, many) = (small.spread(STREAMS_LOADED), large.spread(STREAMS_LOADED));
+    take_turns(rounds, || small.load_streams(runtime, &few), || large.load_streams(runtime, &many)).report(
+        &format!("{store}: load 100 events at {times}"),
+        target,
+        Ratio::Time,
+    );
+    take_turns(rounds, || small.write_together(runtime), || large.write_together(runtime)).report(
+        &format!("{store}: append, 32 writers, at {times}"),
+        target,
+        Ratio::Time,
+    );
+    take_turns(rounds, || small.write_alone(runtime), || large.write_alone(runtime)).report(
+        &format!("{store}: append, 1 writer, at {times}"),
+        target,
+        Ratio::Time,
+    );
+}
+
+/// How many events a large log has.
+pub fn large_events() -> usize {
+    setting("MARVIN_BENCH_EVENTS", LARGE_EVENTS)
 }
 
 /// Rows as 32 writers would make them, for a reference that gets them ready.

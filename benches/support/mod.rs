@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each program uses its part")]
 use std::{fs::OpenOptions, hint::black_box, io::Write, time::Instant};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod load;
 pub mod sample;
 
@@ -76,7 +79,8 @@ pub fn take_turns(rounds: usize, mut reference: impl FnMut() -> f64, mut subject
 }
 
 impl Times {
-    /// One line of the table, also shown at once: the median, least and greatest ratio of the rounds.
+    /// One line of the table, also shown at once: the median, least and greatest ratio of the rounds, and for orientation the
+    /// median times of one operation, ours before the reference's.
     pub fn report(&self, name: &str, target: Target, ratio: Ratio) {
         let of_round = |(reference, subject): (&f64, &f64)| match ratio {
             Ratio::Rate => reference / subject,
@@ -97,11 +101,6 @@ impl Times {
             &format!("{} / {}", time(subject), time(reference)),
         ]);
     }
-}
-
-/// The table's columns. Times are medians of one operation, ours before the reference's, and only indicative.
-pub fn print_head() {
-    print_line(&["what", "target", "median", "min", "max", "rounds", "", "ours / reference"]);
 }
 
 /// Something worth knowing about a run that is no ratio: a setting, a batch size.
@@ -127,6 +126,14 @@ pub fn seconds_each<T>(count: usize, mut call: impl FnMut(usize) -> T) -> f64 {
         black_box(call(index));
     }
     start.elapsed().as_secs_f64() / count as f64
+}
+
+/// Calls that are timed as one where a call is short.
+const SLICE_CALLS: usize = 100;
+
+/// Seconds of one call, from the median of `slices` that are so short that few of them are interrupted.
+pub fn typical_seconds<T>(slices: usize, mut call: impl FnMut() -> T) -> f64 {
+    middle(&sorted((0..slices).map(|_| seconds_each(SLICE_CALLS, |_| call())).collect()))
 }
 
 /// The median of `count` calls, each timed for itself: what one caller waits who is alone.

@@ -59,8 +59,13 @@ impl Keys {
         Self { codec: Codec::new(Arc::new(Sealer::new(suite, subjects, Arc::new(NobodyErased)))), people }
     }
 
+    /// Whose the stream of this id is.
+    pub fn person(&self, id: Uuid) -> Uuid {
+        self.people[usize::from(id.as_bytes()[15]) % PEOPLE]
+    }
+
     pub fn metadata(&self, stream: StreamId) -> Metadata {
-        let person = self.people[usize::from(stream.id.as_bytes()[15]) % PEOPLE];
+        let person = self.person(stream.id);
         Metadata {
             actor: Actor::User(person),
             subject: Some(person),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{EventLog, ReadError, codec::Codec};
+use super::{EventLog, ReadError, StoredEvent, codec::Codec};
 use crate::health::Health;
 
 /// In `/readyz`.
@@ -84,11 +84,20 @@ impl Tail {
         if let Some(events) = self.read_ring(after, limit as usize) {
             return Ok(events);
         }
-        let rows = self.log.read(after, limit).await?;
+        self.open(self.log.read(after, limit).await?).await
+    }
+
+    /// Where pages come from for who is far behind.
+    pub(super) fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    pub(super) async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Arc<Envelope>>, ReadError> {
         Ok(self.codec.open(rows).await?.into_iter().map(Arc::new).collect())
     }
 
-    fn read_ring(&self, after: Position, limit: usize) -> Option<Vec<Arc<Envelope>>> {
+    /// What is in memory; none when that begins too late.
+    pub(super) fn read_ring(&self, after: Position, limit: usize) -> Option<Vec<Arc<Envelope>>> {
         if after >= *self.head.borrow() {
             return Some(Vec::new());
         }
