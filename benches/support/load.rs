@@ -98,9 +98,10 @@ impl Subject {
         })
     }
 
-    /// `count` whole streams, spread over the log.
-    pub fn spread(&self, count: usize) -> Vec<StreamId> {
-        self.complete.iter().step_by(self.complete.len() / count).take(count).copied().collect()
+    /// `count` whole streams from the middle of the log, which grew at the same time, as those that are busy together do.
+    pub fn neighbours(&self, count: usize) -> &[StreamId] {
+        let first = self.complete.len() / count / 2 * count;
+        &self.complete[first..first + count]
     }
 
     pub fn last(&self, runtime: &Runtime) -> Position {
@@ -116,8 +117,8 @@ pub fn grow(store: &str, runtime: &Runtime, rounds: usize, small: &Subject, larg
     let middle = large.last(runtime) / 2;
     take_turns(rounds, || small.catch_up(runtime, 0, SMALL_EVENTS), || large.catch_up(runtime, middle, SMALL_EVENTS))
         .report(&format!("{store}: read and open at {times}"), target, Ratio::Time);
-    let (few, many) = (small.spread(STREAMS_LOADED), large.spread(STREAMS_LOADED));
-    take_turns(rounds, || small.load_streams(runtime, &few), || large.load_streams(runtime, &many)).report(
+    let (few, many) = (small.neighbours(STREAMS_LOADED), large.neighbours(STREAMS_LOADED));
+    take_turns(rounds, || small.load_streams(runtime, few), || large.load_streams(runtime, many)).report(
         &format!("{store}: load 100 events at {times}"),
         target,
         Ratio::Time,

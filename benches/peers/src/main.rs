@@ -52,9 +52,9 @@ fn main() {
         runtime.block_on(async { (PostgresEs::new(&database("peer_es").await).await, database("peer_dis").await) });
     let disintegrate = runtime.block_on(Disintegrate::new(&disintegrate));
 
-    let loaded = ours.spread(STREAMS_LOADED);
+    let loaded = ours.neighbours(STREAMS_LOADED);
     let ids = postgres_es.fill(&runtime, STREAMS_LOADED);
-    take_turns(rounds, || postgres_es.load(&runtime, &ids), || ours.load_streams(&runtime, &loaded)).report(
+    take_turns(rounds, || postgres_es.load(&runtime, &ids), || ours.load_streams(&runtime, loaded)).report(
         "PostgreSQL: load 100 events, to postgres-es",
         Target::AtLeast(1.2),
         Ratio::Rate,
