@@ -40,6 +40,20 @@ impl Event for Step {
     }
 }
 
+/// Its own set-up is written for PostgreSQL 16 and later. This is what appending needs of it, in words that 15 knows too: the same
+/// table, indexes and locks, for fewer than 2^31 events.
+const TABLES: [&str; 5] = [
+    "CREATE SEQUENCE seq_event_event_id",
+    "CREATE TABLE event (event_id bigint PRIMARY KEY DEFAULT nextval('seq_event_event_id'), event_type varchar(255),
+     payload bytea, inserted_at timestamp DEFAULT now(), task_id uuid)",
+    "CREATE INDEX idx_event_type_btree ON event (event_type)",
+    "CREATE INDEX idx_event_task_id ON event (task_id) WHERE task_id IS NOT NULL",
+    "CREATE FUNCTION event_store_begin_epoch() RETURNS void LANGUAGE sql AS $$
+         SELECT pg_try_advisory_xact_lock_shared(oid::integer, 0), pg_try_advisory_xact_lock_shared(1, last_value::integer),
+                pg_try_advisory_xact_lock_shared(2, 0)
+         FROM pg_database, seq_event_event_id WHERE datname = current_database() $$",
+];
+
 pub struct Disintegrate {
     store: Arc<PgEventStore<Step, Json<Step>>>,
     /// Appends that lost a race which was none, and were tried again.
@@ -48,7 +62,11 @@ pub struct Disintegrate {
 
 impl Disintegrate {
     pub async fn new(url: &str) -> Self {
-        let store = PgEventStore::try_new(pool(url).await, Json::default()).await.expect("a new store");
+        let pool = pool(url).await;
+        for statement in TABLES {
+            sqlx::query(statement).execute(&pool).await.expect("a new database");
+        }
+        let store = PgEventStore::new_uninitialized(pool, Json::default());
         Self { store: Arc::new(store), retries: Arc::default() }
     }
 
