@@ -39,15 +39,9 @@ test: ## install what is missing, then check and test everything; the last line 
 	@.ci/test
 
 .PHONY: bench
-bench: ## measure, and print each result as a ratio
-	@.ci/need rust compiler
-	@if compgen -G 'benches/*.rs' > /dev/null; then cargo bench --locked --bench '*'; \
-	else echo 'There is no benchmark yet: benches/ has none.'; fi
-
-.PHONY: services
-services: ## run a private PostgreSQL for whoever works on Marvin, until Ctrl-C
-	@.ci/need postgres
-	@.ci/services show
+bench: ## measure against references of the same run, and print one table of ratios; about ten minutes
+	@.ci/need rust compiler postgres
+	@.ci/bench
 
 .PHONY: lint
 lint: packages ## check formatting, Rust and TypeScript without running a test

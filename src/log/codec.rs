@@ -79,9 +79,11 @@ fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
 }
 
 fn scope(stream: StreamId) -> Vec<u8> {
-    stream.to_string().into_bytes()
+    [stream.kind.as_str().as_bytes(), b"/", stream.id.as_bytes()].concat()
 }
 
+/// Bytes rather than text, since each event read pays for it. The type comes last: all before it has a fixed length.
 fn place(sequence: Sequence, event_id: Uuid, event_type: &str, event_version: u16) -> Vec<u8> {
-    format!("{sequence} {event_id} {event_type} {event_version}").into_bytes()
+    let (sequence, version) = (sequence.to_be_bytes(), event_version.to_be_bytes());
+    [&sequence[..], event_id.as_bytes(), &version, event_type.as_bytes()].concat()
 }

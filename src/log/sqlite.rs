@@ -280,15 +280,14 @@ fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
 }
 
 fn stream_of(row: &Row<'_>, column: usize) -> rusqlite::Result<StreamId> {
-    let name: String = row.get(column)?;
-    let kind = AggregateKind::parse(&name)
+    let name = row.get_ref(column)?.as_str()?;
+    let kind = AggregateKind::parse(name)
         .ok_or_else(|| unreadable(column, format!("{name} is no kind of aggregate this Marvin knows")))?;
     Ok(StreamId { kind, id: uuid_of(row, column + 1)? })
 }
 
 fn uuid_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
-    let bytes: Vec<u8> = row.get(column)?;
-    Uuid::from_slice(&bytes).map_err(|error| unreadable(column, error.to_string()))
+    Uuid::from_slice(row.get_ref(column)?.as_blob()?).map_err(|error| unreadable(column, error.to_string()))
 }
 
 fn unreadable(column: usize, reason: String) -> rusqlite::Error {

@@ -2,10 +2,10 @@
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, warn};
 
-use super::{ReadError, tail::Tail};
+use super::{ReadError, StoredEvent, tail::Tail};
 use crate::health::Health;
 
 /// Events read per batch: large enough to amortise a transaction, small enough to replay cheaply after a crash.
@@ -19,13 +19,27 @@ pub struct Subscription {
     tail: Arc<Tail>,
     head: watch::Receiver<Position>,
     after: Position,
+    ahead: Option<Ahead>,
+}
+
+/// The page behind the last one, on its way while that one is opened and taken. It stays sealed until its turn, so that
+/// nothing is opened under a key that was destroyed meanwhile.
+struct Ahead {
+    after: Position,
+    rows: JoinHandle<Result<Vec<StoredEvent>, ReadError>>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.rows.abort();
+    }
 }
 
 impl Subscription {
     /// Reads what comes after `after`.
     pub fn new(tail: Arc<Tail>, after: Position) -> Self {
         let head = tail.head();
-        Self { tail, head, after }
+        Self { tail, head, after, ahead: None }
     }
 
     /// The position up to which events were answered.
@@ -40,13 +54,42 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Vec<Arc<Envelope>>, ReadError> {
         loop {
             self.head.borrow_and_update();
-            let events = self.tail.read(self.after, BATCH_EVENTS_MAX).await?;
+            let events = match self.tail.read_ring(self.after, BATCH_EVENTS_MAX as usize) {
+                Some(events) => {
+                    self.ahead = None;
+                    events
+                }
+                None => self.read_store().await?,
+            };
             if let Some(last) = events.last() {
                 self.after = last.position;
                 return Ok(events);
             }
             // The sender lives in the tail that this subscription holds.
             self.head.changed().await.ok();
+        }
+    }
+
+    /// A page from the store; the next one is read while this one is opened.
+    async fn read_store(&mut self) -> Result<Vec<Arc<Envelope>>, ReadError> {
+        let rows = match self.take_ahead().await? {
+            Some(rows) => rows,
+            None => self.tail.rows(self.after, BATCH_EVENTS_MAX).await?,
+        };
+        if let Some(last) = rows.last() {
+            let (tail, after) = (self.tail.clone(), last.position);
+            let rows = tokio::spawn(async move { tail.rows(after, BATCH_EVENTS_MAX).await });
+            self.ahead = Some(Ahead { after, rows });
+        }
+        Ok(self.tail.open(rows).await?.into_iter().map(Arc::new).collect())
+    }
+
+    /// What was read ahead. Nothing found says nothing: it was read some time ago, and there may be events by now.
+    async fn take_ahead(&mut self) -> Result<Option<Vec<StoredEvent>>, ReadError> {
+        let Some(mut ahead) = self.ahead.take_if(|ahead| ahead.after == self.after) else { return Ok(None) };
+        match (&mut ahead.rows).await {
+            Ok(rows) => Ok(Some(rows?).filter(|rows| !rows.is_empty())),
+            Err(_) => Ok(None),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{EventLog, ReadError, codec::Codec};
+use super::{EventLog, ReadError, StoredEvent, codec::Codec};
 use crate::health::Health;
 
 /// In `/readyz`.
@@ -84,28 +84,35 @@ impl Tail {
         if let Some(events) = self.read_ring(after, limit as usize) {
             return Ok(events);
         }
-        Ok(self.page(after, limit).await?.0.into_iter().map(Arc::new).collect())
+        Ok(self.open(self.rows(after, limit).await?).await?.into_iter().map(Arc::new).collect())
     }
 
-    /// A page of events with their sealed sizes. It ends before an event that cannot be read, so that those before it are not held
-    /// up by it; the page behind them then fails.
-    async fn page(&self, after: Position, limit: u32) -> Result<(Vec<Envelope>, Vec<usize>), ReadError> {
-        match self.open(after, limit).await {
+    /// A page from the store, still sealed. It ends before a row that cannot be read, so that those before it are not held up
+    /// by it; the page behind them then fails.
+    pub(super) async fn rows(&self, after: Position, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
+        match self.log.read(after, limit).await {
             Err(ReadError::Corrupt { position, .. }) if position > after + 1 => {
-                let readable = u32::try_from(position - after - 1).unwrap_or(limit);
-                self.open(after, readable.min(limit)).await
+                self.log.read(after, readable(after, position, limit)).await
+            }
+            page => page,
+        }
+    }
+
+    /// Opens a page, up to the first event that cannot be opened; only where that is the very first is it an error.
+    pub(super) async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
+        let Some(first) = rows.first().map(|row| row.position) else { return Ok(Vec::new()) };
+        let limit = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        match self.codec.open(rows).await {
+            Err(ReadError::Corrupt { position, .. }) if position > first => {
+                let before = self.log.read(first - 1, readable(first - 1, position, limit)).await?;
+                self.codec.open(before).await
             }
             opened => opened,
         }
     }
 
-    async fn open(&self, after: Position, limit: u32) -> Result<(Vec<Envelope>, Vec<usize>), ReadError> {
-        let rows = self.log.read(after, limit).await?;
-        let sizes = rows.iter().map(|row| row.payload.len()).collect();
-        Ok((self.codec.open(rows).await?, sizes))
-    }
-
-    fn read_ring(&self, after: Position, limit: usize) -> Option<Vec<Arc<Envelope>>> {
+    /// What is in memory; none when that begins too late.
+    pub(super) fn read_ring(&self, after: Position, limit: usize) -> Option<Vec<Arc<Envelope>>> {
         if after >= *self.head.borrow() {
             return Some(Vec::new());
         }
@@ -143,7 +150,9 @@ impl Tail {
     }
 
     async fn take(&self, after: Position) -> Result<usize, ReadError> {
-        let (events, sizes) = self.page(after, PAGE_EVENTS).await?;
+        let rows = self.rows(after, PAGE_EVENTS).await?;
+        let sizes: Vec<usize> = rows.iter().map(|row| row.payload.len()).collect();
+        let events = self.open(rows).await?;
         let Some(last) = events.last().map(|event| event.position) else { return Ok(0) };
         {
             let mut ring = self.ring.write().expect("nothing panics while it holds the ring");
@@ -152,4 +161,9 @@ impl Tail {
         self.head.send_replace(last);
         Ok(sizes.len())
     }
+}
+
+/// How many events stand behind `after` and before `unreadable`, at most `limit`.
+fn readable(after: Position, unreadable: Position, limit: u32) -> u32 {
+    u32::try_from(unreadable - after - 1).unwrap_or(limit).min(limit)
 }

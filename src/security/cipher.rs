@@ -2,10 +2,9 @@
 //!
 //! A sealed value is `format | suite | key id | nonce | ciphertext | tag`. Its header, the scope (for an event, its
 //! stream) and the caller's associated data are authenticated with it, so a value opens only where it was put.
-use std::str::FromStr;
+use std::{str::FromStr, sync::OnceLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{self, HKDF_SHA256};
 use aws_lc_rs::hmac;
 use chacha20::{R20, hchacha};
 use uuid::Uuid;
@@ -76,25 +75,32 @@ impl FromStr for Suite {
 pub struct DataKey {
     pub id: Uuid,
     key: Zeroizing<[u8; KEY_BYTES]>,
+    /// The same key made ready for HMAC, which takes as long as computing one. It wipes itself, too.
+    mac_key: OnceLock<hmac::Key>,
 }
 
 impl DataKey {
     /// Draws a new random key.
     pub fn generate(id: Uuid) -> Self {
-        Self { id, key: random::secret() }
+        Self::from_bytes(id, random::secret())
     }
 
     /// Takes up a key that was kept, after unwrapping it.
     pub fn from_bytes(id: Uuid, key: Zeroizing<[u8; KEY_BYTES]>) -> Self {
-        Self { id, key }
+        Self { id, key, mac_key: OnceLock::new() }
     }
 
     /// HMAC-SHA256 under this key. The label says what for: equal data under two labels gives unrelated results.
     pub fn mac(&self, label: &str, data: &[u8]) -> [u8; MAC_BYTES] {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.key.as_slice()));
-        context.update(&(label.len() as u64).to_be_bytes());
-        context.update(label.as_bytes());
-        context.update(data);
+        self.mac_of(&[&(label.len() as u64).to_be_bytes(), label.as_bytes(), data])
+    }
+
+    fn mac_of(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        let key = self.mac_key.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, self.key.as_slice()));
+        let mut context = hmac::Context::with_key(key);
+        for part in parts {
+            context.update(part);
+        }
         context.sign().as_ref().try_into().expect("HMAC-SHA256 gives 32 bytes")
     }
 
@@ -132,19 +138,24 @@ pub enum OpenError {
 
 /// Seals `clear` for one `scope` (its stream or table) and place (`aad`). Sealing twice gives two different values.
 pub fn seal(suite: Suite, key: &DataKey, scope: &[u8], aad: &[u8], clear: &[u8]) -> Vec<u8> {
+    seal_at(suite, key, scope, [aad, &[]], clear)
+}
+
+/// As [`seal`], for a place in two pieces that need not be joined first.
+pub(super) fn seal_at(suite: Suite, key: &DataKey, scope: &[u8], place: [&[u8]; 2], clear: &[u8]) -> Vec<u8> {
     let header_bytes = suite.header_bytes();
     let mut out = Vec::with_capacity(header_bytes + clear.len() + TAG_BYTES);
     out.extend_from_slice(&[FORMAT, suite as u8]);
     out.extend_from_slice(key.id.as_bytes());
     match suite {
-        Suite::XChaCha20Poly1305 => out.extend_from_slice(&random::bytes::<LONG_NONCE_BYTES>()),
-        Suite::Aes256Gcm => out.extend_from_slice(&random::bytes::<NONCE_LEN>()),
+        Suite::XChaCha20Poly1305 => out.extend_from_slice(&random::nonce::<LONG_NONCE_BYTES>()),
+        Suite::Aes256Gcm => out.extend_from_slice(&random::nonce::<NONCE_LEN>()),
     }
-    let associated = associated_data(&out, scope, aad);
+    let associated = Associated::new(&out, scope, place);
     let (cipher, nonce) = cipher(suite, key, scope, &out[NONCE_AT..]);
     out.extend_from_slice(clear);
     let tag = cipher
-        .seal_in_place_separate_tag(nonce, Aad::from(associated), &mut out[header_bytes..])
+        .seal_in_place_separate_tag(nonce, Aad::from(associated.bytes()), &mut out[header_bytes..])
         .expect("a value in memory is shorter than the cipher's limit of 64 GiB");
     out.extend_from_slice(tag.as_ref());
     out
@@ -152,6 +163,11 @@ pub fn seal(suite: Suite, key: &DataKey, scope: &[u8], aad: &[u8], clear: &[u8])
 
 /// Opens what [`seal`] made under the same key, scope and associated data.
 pub fn open(key: &DataKey, scope: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+    open_at(key, scope, [aad, &[]], sealed)
+}
+
+/// As [`open`], for what [`seal_at`] made.
+pub(super) fn open_at(key: &DataKey, scope: &[u8], place: [&[u8]; 2], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     let (suite, named) = parse(sealed)?;
     if named != key.id {
         return Err(OpenError::WrongKey { named, given: key.id });
@@ -160,8 +176,9 @@ pub fn open(key: &DataKey, scope: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Ve
     let (ciphertext, tag) = body.split_at(body.len() - TAG_BYTES);
     let (cipher, nonce) = cipher(suite, key, scope, &header[NONCE_AT..]);
     let mut clear = vec![0; ciphertext.len()];
+    let associated = Associated::new(header, scope, place);
     cipher
-        .open_separate_gather(nonce, Aad::from(associated_data(header, scope, aad)), ciphertext, tag, &mut clear)
+        .open_separate_gather(nonce, Aad::from(associated.bytes()), ciphertext, tag, &mut clear)
         .map_err(|_| OpenError::Altered)?;
     Ok(clear)
 }
@@ -189,20 +206,45 @@ fn parse(sealed: &[u8]) -> Result<(Suite, Uuid), OpenError> {
     Ok((suite, id))
 }
 
-/// The scope's length goes before it, so that no two pairs of scope and associated data give the same bytes.
-fn associated_data(header: &[u8], scope: &[u8], aad: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(header.len() + size_of::<u64>() + scope.len() + aad.len());
-    out.extend_from_slice(header);
-    out.extend_from_slice(&(scope.len() as u64).to_be_bytes());
-    out.extend_from_slice(scope);
-    out.extend_from_slice(aad);
-    out
+/// Bytes of associated data that need no allocation: those of every event and document.
+const ASSOCIATED_INLINE_BYTES: usize = 256;
+
+/// What is authenticated beside the value: its header, scope and place.
+enum Associated {
+    Inline([u8; ASSOCIATED_INLINE_BYTES], usize),
+    Long(Vec<u8>),
+}
+
+impl Associated {
+    /// The scope's length goes before it, so that no two pairs of scope and associated data give the same bytes.
+    fn new(header: &[u8], scope: &[u8], place: [&[u8]; 2]) -> Self {
+        let parts = [header, &(scope.len() as u64).to_be_bytes(), scope, place[0], place[1]];
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length > ASSOCIATED_INLINE_BYTES {
+            return Self::Long(parts.concat());
+        }
+        let mut inline = [0; ASSOCIATED_INLINE_BYTES];
+        let mut rest = &mut inline[..];
+        for part in parts {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
+        Self::Inline(inline, length)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes, length) => &bytes[..*length],
+            Self::Long(bytes) => bytes,
+        }
+    }
 }
 
 fn cipher(suite: Suite, key: &DataKey, scope: &[u8], nonce: &[u8]) -> (LessSafeKey, Nonce) {
     match suite {
         Suite::XChaCha20Poly1305 => xchacha(key.expose(), nonce),
-        Suite::Aes256Gcm => aes_of_scope(key.expose(), scope, nonce),
+        Suite::Aes256Gcm => aes_of_scope(key, scope, nonce),
     }
 }
 
@@ -220,14 +262,10 @@ fn xchacha(key: &[u8; KEY_BYTES], nonce: &[u8]) -> (LessSafeKey, Nonce) {
 }
 
 /// A random 96-bit nonce may serve about 2^32 values under one key (NIST SP 800-38D, section 8.3); a key for each scope
-/// keeps every stream far below that. The data key is uniformly random, so HKDF's extract step is not needed (RFC 5869,
-/// section 3.3).
-fn aes_of_scope(key: &[u8; KEY_BYTES], scope: &[u8], nonce: &[u8]) -> (LessSafeKey, Nonce) {
-    let mut derived = Zeroizing::new([0; KEY_BYTES]);
-    hkdf::Prk::new_less_safe(HKDF_SHA256, key)
-        .expand(&[DERIVATION_LABEL, scope], HKDF_SHA256)
-        .and_then(|okm| okm.fill(derived.as_mut_slice()))
-        .expect("HKDF-SHA256 gives 32 bytes");
+/// keeps every stream far below that. The data key is uniformly random, so HKDF's extract step is not needed, and one
+/// block of its expansion is an HMAC of the label, the scope and the block's number (RFC 5869, sections 2.3 and 3.3).
+fn aes_of_scope(key: &DataKey, scope: &[u8], nonce: &[u8]) -> (LessSafeKey, Nonce) {
+    let derived = Zeroizing::new(key.mac_of(&[DERIVATION_LABEL, scope, &[1]]));
     let cipher = UnboundKey::new(&AES_256_GCM, derived.as_slice()).expect("an AES-256 key has 32 bytes");
     (LessSafeKey::new(cipher), Nonce::try_assume_unique_for_key(nonce).expect("the header holds 12 bytes of nonce"))
 }

@@ -99,12 +99,37 @@ fn the_same_text_never_seals_the_same_twice() {
 fn each_scope_has_its_own_aes_key() {
     let nonce = [0; NONCE_LEN];
     let body = |scope: &[u8]| {
-        let (cipher, nonce) = aes_of_scope(key(1).expose(), scope, &nonce);
+        let (cipher, nonce) = aes_of_scope(&key(1), scope, &nonce);
         let mut body = *b"the same sixteen";
         let tag = cipher.seal_in_place_separate_tag(nonce, Aad::empty(), &mut body).unwrap();
         (body, tag.as_ref().to_vec())
     };
     assert_ne!(body(b"task/1"), body(b"task/2"));
+}
+
+#[test]
+fn the_key_of_a_scope_is_that_of_hkdf() {
+    use aws_lc_rs::hkdf::{HKDF_SHA256, Prk};
+    let mut derived = [0; KEY_BYTES];
+    let prk = Prk::new_less_safe(HKDF_SHA256, key(1).expose());
+    prk.expand(&[DERIVATION_LABEL, b"task/1"], HKDF_SHA256).unwrap().fill(&mut derived).unwrap();
+    let nonce = || Nonce::assume_unique_for_key([0; NONCE_LEN]);
+    let expected = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derived).unwrap());
+    let mut body = b"the same sixteen".to_vec();
+    expected.seal_in_place_append_tag(nonce(), Aad::empty(), &mut body).unwrap();
+    let (cipher, _) = aes_of_scope(&key(1), b"task/1", &[0; NONCE_LEN]);
+    assert_eq!(cipher.open_in_place(nonce(), Aad::empty(), &mut body).unwrap(), b"the same sixteen");
+}
+
+#[test]
+fn associated_data_of_any_length_is_authenticated() {
+    for length in [0, 1, ASSOCIATED_INLINE_BYTES - 58, ASSOCIATED_INLINE_BYTES, 10 * ASSOCIATED_INLINE_BYTES] {
+        let mut place = vec![7; length];
+        let sealed = seal(Suite::default(), &key(1), b"task/1", &place, b"text");
+        assert_eq!(open(&key(1), b"task/1", &place, &sealed).unwrap(), b"text");
+        place.push(7);
+        assert_eq!(open(&key(1), b"task/1", &place, &sealed), Err(OpenError::Altered), "{length}");
+    }
 }
 
 #[test]

@@ -15,6 +15,9 @@ use super::{
 const FORMAT: u8 = 1;
 /// The format byte and the length of the facts.
 const HEAD_BYTES: usize = 5;
+/// What goes before a place, so that neither part opens as the other. Neither begins as the other does.
+const FACTS: &[u8] = b"facts ";
+const PERSONAL: &[u8] = b"personal ";
 
 /// Tells a person who was erased from one whose key is missing for a bad reason.
 #[async_trait]
@@ -72,7 +75,7 @@ impl Sealer {
         facts: &[u8],
         personal: Option<(Vec<u8>, Uuid)>,
     ) -> Result<Vec<u8>, SealError> {
-        let facts = cipher::seal(self.suite, &self.facts_key, scope, &part(place, "facts"), facts);
+        let facts = cipher::seal_at(self.suite, &self.facts_key, scope, [FACTS, place], facts);
         let mut payload = Vec::with_capacity(HEAD_BYTES + facts.len());
         payload.push(FORMAT);
         payload.extend(u32::try_from(facts.len()).expect("facts are far below 4 GiB").to_be_bytes());
@@ -80,7 +83,7 @@ impl Sealer {
         if let Some((text, subject)) = personal {
             let keys = self.keys(&[subject]).await?;
             match keys.get(&subject) {
-                Some(key) => payload.extend(cipher::seal(self.suite, key, scope, &part(place, "personal"), &text)),
+                Some(key) => payload.extend(cipher::seal_at(self.suite, key, scope, [PERSONAL, place], &text)),
                 None => self.require_erasure(subject).await.map_err(SealError::Unavailable)?,
             }
         }
@@ -110,12 +113,12 @@ impl Sealer {
         let mut opened = Vec::with_capacity(sealed.len());
         for (index, (item, (facts, personal, subject))) in sealed.iter().zip(parts).enumerate() {
             let unreadable = |reason: String| SealError::Unreadable { index, reason };
-            let facts = cipher::open(&self.facts_key, &item.scope, &part(&item.place, "facts"), facts)
+            let facts = cipher::open_at(&self.facts_key, &item.scope, [FACTS, &item.place], facts)
                 .map_err(|error| unreadable(error.to_string()))?;
             let personal = match subject.map(|subject| (subject, keys.get(&subject))) {
                 None => None,
                 Some((_, Some(key))) => Some(
-                    cipher::open(key, &item.scope, &part(&item.place, "personal"), personal)
+                    cipher::open_at(key, &item.scope, [PERSONAL, &item.place], personal)
                         .map_err(|error| unreadable(error.to_string()))?,
                 ),
                 Some((subject, None)) => {
@@ -143,10 +146,6 @@ impl Sealer {
             Err(format!("the key of {subject} is missing, and nobody erased them"))
         }
     }
-}
-
-fn part(place: &[u8], name: &str) -> Vec<u8> {
-    [name.as_bytes(), b" ", place].concat()
 }
 
 fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {

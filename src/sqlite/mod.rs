@@ -14,6 +14,7 @@ pub mod wal;
 mod writer;
 use backup::Snapshot;
 pub use open::{Durability, Inspected, OpenError, gather, one_line};
+pub use writer::COMMITS;
 use writer::Writer;
 
 use crate::store::StoreError;

@@ -15,6 +15,8 @@ use crate::store::StoreError;
 const QUEUE_JOBS_MAX: usize = 1_024;
 /// Jobs per transaction: enough to amortise the sync of a commit, few enough that nobody waits long for strangers.
 const BATCH_JOBS_MAX: usize = 256;
+/// Counts commits over all files; with the appends beside it, it tells how many share a sync.
+pub const COMMITS: &str = "marvin_sqlite_commits_total";
 
 /// Answers the caller once the fate of the transaction is known.
 type Reply = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
@@ -159,5 +161,6 @@ fn transact(connection: &Connection, jobs: &mut Drain<'_, Job>, replies: &mut Ve
         }
     }
     connection.prepare_cached("COMMIT")?.execute([])?;
+    metrics::counter!(COMMITS).increment(1);
     Ok(())
 }

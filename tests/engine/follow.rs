@@ -3,12 +3,24 @@ use crate::stack::Stack;
 use async_trait::async_trait;
 use marvin::{
     health::Health,
-    log::subscription::{FollowError, Follower, Subscription, follow},
+    log::{
+        Append, AppendError, EventLog, ReadError, Receipt, StoredEvent, StreamAppend,
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Subscription, follow},
+        tail::Tail,
+    },
 };
-use marvin_domain::{Envelope, Position, agent::AgentCommand, user::Role};
+use marvin_domain::{
+    Actor, AggregateKind, Envelope, Event, Metadata, Position, StreamId,
+    agent::{AgentCommand, AgentEvent, AgentPaused},
+    user::Role,
+};
 use serde_json::json;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_subscription_sees_every_position_once_whenever_it_joins() {
@@ -113,4 +125,89 @@ async fn a_follower_that_stops_is_shown_with_its_position_and_the_others_go_on()
     reached.wait_for(|position| *position == 3).await.unwrap();
     let degraded = health.degraded();
     assert_eq!((degraded.len(), degraded[0].name.as_str(), degraded[0].position), (1, "stubborn", Some(2)));
+}
+
+/// Tells how many reads of the whole log were answered.
+struct Counted {
+    log: Arc<dyn EventLog>,
+    reads: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl EventLog for Counted {
+    async fn append(&self, append: Append) -> Result<Receipt, AppendError> {
+        self.log.append(append).await
+    }
+
+    async fn find_command(&self, command_id: Uuid) -> Result<Option<(Receipt, Option<String>)>, ReadError> {
+        self.log.find_command(command_id).await
+    }
+
+    async fn read(&self, after: Position, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
+        let rows = self.log.read(after, limit).await;
+        self.reads.send_modify(|reads| *reads += 1);
+        rows
+    }
+
+    async fn read_stream(&self, stream: StreamId, after: u64, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
+        self.log.read_stream(stream, after, limit).await
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.log.head()
+    }
+}
+
+/// One command with `count` events on a new stream.
+async fn append_events(stack: &Stack, count: u64) {
+    let stream = StreamId { kind: AggregateKind::Agent, id: Uuid::now_v7() };
+    let (command_id, event) = (Uuid::now_v7(), Event::Agent(AgentEvent::from(AgentPaused {})));
+    let metadata =
+        Metadata { actor: Actor::System, subject: None, correlation: command_id, causation: None, digest: None };
+    let mut events = Vec::new();
+    for sequence in 1..=count {
+        events.push(stack.codec().seal(stream, sequence, &event, &metadata).await.unwrap());
+    }
+    let streams = vec![StreamAppend { stream, expected: 0, events }];
+    stack.stores.log.append(Append { command_id, digest: None, streams }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_appended_after_the_next_page_was_read_ahead_are_not_missed() {
+    let stack = Stack::new().await;
+    let page = u64::from(BATCH_EVENTS_MAX);
+    append_events(&stack, page).await;
+    let (reads, mut answered) = watch::channel(0);
+    let log = Arc::new(Counted { log: stack.stores.log.clone(), reads });
+    let tail = Tail::new(log, stack.codec().clone());
+    let mut subscription = Subscription::new(tail.clone(), 0);
+    assert_eq!(subscription.next().await.unwrap().len() as u64, page);
+    // The page behind was read ahead, and nothing was there yet.
+    answered.wait_for(|reads| *reads == 2).await.unwrap();
+
+    // More than the tail keeps in memory, so that the subscription has to go on from the store.
+    for _ in 0..5 {
+        append_events(&stack, 1_000).await;
+    }
+    tokio::spawn(tail.clone().feed(Health::default()));
+    tail.head().wait_for(|head| *head == page + 5_000).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(10), subscription.next()).await;
+    assert_eq!(next.expect("it waits for nothing").unwrap()[0].position, page + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_far_behind_sees_every_position_once() {
+    let stack = Stack::new().await;
+    for _ in 0..3 {
+        append_events(&stack, 1_000).await;
+    }
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    let mut subscription = Subscription::new(tail, 0);
+    let mut seen = 0;
+    while seen < 3_000 {
+        for event in subscription.next().await.unwrap() {
+            assert_eq!(event.position, seen + 1);
+            seen = event.position;
+        }
+    }
 }

@@ -1,0 +1,1 @@
+//! Empty: no driver is needed here.
