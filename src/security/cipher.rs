@@ -210,6 +210,7 @@ fn parse(sealed: &[u8]) -> Result<(Suite, Uuid), OpenError> {
 const ASSOCIATED_INLINE_BYTES: usize = 256;
 
 /// What is authenticated beside the value: its header, scope and place.
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack for the time of one call")]
 enum Associated {
     Inline([u8; ASSOCIATED_INLINE_BYTES], usize),
     Long(Vec<u8>),
