@@ -4,6 +4,7 @@
 //! own name and another for its subjects, so that the two can be backed up apart.
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use std::{sync::Arc, time::Duration};
+use tokio::time::error::Elapsed;
 use tokio_postgres::{Client, Config, Connection, Row, Socket, tls::MakeTlsConnect, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -92,14 +93,8 @@ impl Postgres {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
         };
-        match tokio::time::timeout(STATEMENT_TIMEOUT, asking).await {
-            Ok(answered) => Ok(answered?),
-            Err(late) => {
-                // Its answer may still come; nobody else must wait behind it.
-                drop(Object::take(client));
-                Err(StoreError::Unreachable(Arc::new(late)))
-            }
-        }
+        let answered = tokio::time::timeout(STATEMENT_TIMEOUT, asking).await;
+        settle(client, answered)
     }
 
     /// As [`query`](Self::query), for a statement that answers no rows. Answers how many it touched.
@@ -112,13 +107,8 @@ impl Postgres {
             let statement = client.prepare_cached(sql).await?;
             client.execute(&statement, parameters).await
         };
-        match tokio::time::timeout(STATEMENT_TIMEOUT, asking).await {
-            Ok(answered) => Ok(answered?),
-            Err(late) => {
-                drop(Object::take(client));
-                Err(StoreError::Unreachable(Arc::new(late)))
-            }
-        }
+        let answered = tokio::time::timeout(STATEMENT_TIMEOUT, asking).await;
+        settle(client, answered)
     }
 
     /// A connection of the pool, set up; it goes back when it is dropped. For what needs more than one statement.
@@ -153,6 +143,17 @@ impl Postgres {
         match tokio::time::timeout(STATEMENT_TIMEOUT, client.batch_execute(&self.own.setup)).await {
             Ok(done) => Ok(done?),
             Err(late) => Err(StoreError::Unreachable(Arc::new(late))),
+        }
+    }
+}
+
+/// Gives the connection back, unless its answer is late: that may still come, and nobody else must wait behind it.
+fn settle<T, E: Into<StoreError>>(client: Object, answered: Result<Result<T, E>, Elapsed>) -> Result<T, StoreError> {
+    match answered {
+        Ok(answered) => answered.map_err(Into::into),
+        Err(late) => {
+            drop(Object::take(client));
+            Err(StoreError::Unreachable(Arc::new(late)))
         }
     }
 }

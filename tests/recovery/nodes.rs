@@ -2,11 +2,15 @@
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::{
+    doctor::diagnose,
     journal,
-    kills::all_ended,
+    kills::{all_ended, views_reach},
     support::{Client, Database, Launch, Server, eventually},
 };
 
@@ -30,6 +34,22 @@ async fn submit(client: &Client, agent: &str, marker: usize) -> Value {
     client.send(request.json(&json!({ "input": { "marker": marker } }))).await.expect(202).json()
 }
 
+/// Reads the log as it grows, until `done`: never a gap, and so never an event that comes late. Answers how far it came.
+async fn watch(node: &Client, done: &AtomicBool) -> u64 {
+    let mut after = 0;
+    loop {
+        let finished = done.load(Ordering::SeqCst);
+        let page = node.get(&format!("/api/v1/events?after={after}&limit=10")).await.expect(200).json();
+        for event in page.as_array().unwrap() {
+            assert_eq!(event["position"], (after + 1).to_string(), "a gap, or an event that came late");
+            after += 1;
+        }
+        if finished && page.as_array().unwrap().is_empty() {
+            return after;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_command_sent_to_both_nodes_is_done_once_and_answered_alike() {
     let database = Database::shared();
@@ -40,13 +60,23 @@ async fn a_command_sent_to_both_nodes_is_done_once_and_answered_alike() {
     let there = here.at(&second);
     let notify = json!({ "notify": { "to": "requester", "severity": "info", "title": "Done", "body": "It is." } });
     let agent = here.agent("rules", json!({ "rules": [{ "name": "tell", "when": "true", "then": [notify] }] })).await;
-    let answers = join_all((0..TASKS).map(async |marker| {
-        let (one, other) = if marker.is_multiple_of(2) { (&here, &there) } else { (&there, &here) };
-        let (first, again) = tokio::join!(submit(one, &agent, marker), submit(other, &agent, marker));
-        assert_eq!(first, again);
-        first["id"].as_str().unwrap().to_owned()
-    }))
-    .await;
+    let done = AtomicBool::new(false);
+    let submitting = async {
+        let answers = join_all((0..TASKS).map(async |marker| {
+            let (one, other) = if marker.is_multiple_of(2) { (&here, &there) } else { (&there, &here) };
+            let (first, again) = tokio::join!(submit(one, &agent, marker), submit(other, &agent, marker));
+            assert_eq!(first, again);
+            first["id"].as_str().unwrap().to_owned()
+        }))
+        .await;
+        done.store(true, Ordering::SeqCst);
+        answers
+    };
+    let (answers, here_saw, there_saw) = tokio::join!(submitting, watch(&here, &done), watch(&there, &done));
+    assert!(
+        here_saw > TASKS as u64 && there_saw > TASKS as u64,
+        "{here_saw} and {there_saw} events were seen as they came"
+    );
     for id in &answers {
         assert_eq!(there.task_ended(id).await["status"], "completed");
     }
@@ -166,4 +196,45 @@ async fn a_database_that_is_not_there_stops_the_start_with_the_settings_name() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!((refused.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("MARVIN_DATABASE_URL") && !said.contains("p4ssw0rd"), "{said}");
+}
+
+/// As a restored older dump of the log's schema leaves it: the newest events are gone, what followed them is not.
+async fn set_back(database: &Database, to: u64) {
+    let sql = format!(
+        "ALTER TABLE events DISABLE TRIGGER events_are_never_changed; DELETE FROM events WHERE position > {to}; \
+         ALTER TABLE events ENABLE ALWAYS TRIGGER events_are_never_changed"
+    );
+    database.stranger().await.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_in_the_database_that_was_set_back_stops_the_start_until_it_is_accepted() {
+    let database = Database::shared();
+    let server = first_node(&database);
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let kept = admin.head().await;
+    for marker in 0..3 {
+        admin.task_done(&agent, json!({ "marker": marker })).await;
+    }
+    let head = admin.head().await;
+    views_reach(&admin, head).await;
+    let stopped = server.stop();
+    set_back(&database, kept).await;
+    let refused = stopped.launch().run(&["serve"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let reason =
+        format!("views.db has followed the log to position {head} (view_agents_1), but the log ends at {kept}");
+    assert!(said.contains(&reason) && said.contains("`marvin doctor --accept-rollback`"), "{said}");
+    let accepted = stopped.launch().run(&["doctor", "--accept-rollback"]);
+    let said = String::from_utf8(accepted.stdout).unwrap();
+    assert!(accepted.status.success() && said.contains(&format!("behind position {kept}")), "{said}");
+    let server = stopped.start();
+    let admin = admin.at(&server);
+    assert!(admin.get_at("/api/v1/tasks", kept).await.expect(200).items().is_empty());
+    admin.task_done(&agent, json!({ "marker": 9 })).await;
+    let head = admin.head().await;
+    views_reach(&admin, head).await;
+    diagnose(server.stop().launch()).expect_equal(head);
 }
