@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::{
-    log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec},
+    log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec, is_full},
     security::sealer::SealError,
 };
 
@@ -123,12 +123,13 @@ impl Dispatcher {
         });
         loop {
             let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
-            if rows.is_empty() {
-                return Ok(self.remember(stream, loaded));
-            }
+            let is_last = !is_full(&rows, LOAD_PAGE_EVENTS);
             for envelope in self.codec.open(rows).await? {
                 loaded.state.apply(&envelope.event);
                 (loaded.sequence, loaded.position) = (envelope.sequence, envelope.position);
+            }
+            if is_last {
+                return Ok(self.remember(stream, loaded));
             }
         }
     }
