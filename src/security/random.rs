@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn threads_draw_different_nonces() {
-        let draw = || std::thread::spawn(|| nonce::<24>()).join().unwrap();
+        let draw = || std::thread::spawn(nonce::<24>).join().unwrap();
         assert_ne!(draw(), draw());
     }
 
