@@ -13,7 +13,7 @@ use cache::Aggregates;
 pub use cache::Loaded;
 
 use crate::{
-    log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec},
+    log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec, is_full},
     security::sealer::SealError,
 };
 
@@ -150,10 +150,11 @@ impl Dispatcher {
         let mut loaded = cached.as_deref().cloned().unwrap_or_else(|| Loaded::nothing(stream));
         loop {
             let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
-            if rows.is_empty() {
+            let is_last = !is_full(&rows, LOAD_PAGE_EVENTS);
+            self.codec.open(rows).await?.iter().for_each(|envelope| loaded.apply(envelope));
+            if is_last {
                 return Ok(self.cache.remember(stream, loaded));
             }
-            self.codec.open(rows).await?.iter().for_each(|envelope| loaded.apply(envelope));
         }
     }
 

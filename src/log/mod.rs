@@ -114,6 +114,12 @@ pub enum ReadError {
     Corrupt { position: Position, reason: String },
 }
 
+/// Whether a page that was asked for with `limit` ended at a limit, so that more may stand behind it.
+pub fn is_full(page: &[StoredEvent], limit: u32) -> bool {
+    page.len() >= limit.min(PAGE_EVENTS_MAX) as usize
+        || page.iter().map(|row| row.payload.len()).sum::<usize>() >= PAGE_BYTES_MAX
+}
+
 #[async_trait]
 pub trait EventLog: Send + Sync {
     /// Appends all events of a command, each stream at its expected sequence, and answers once they are durable.
@@ -133,7 +139,7 @@ pub trait EventLog: Send + Sync {
     /// Reads events after `after` (exclusive), oldest first, at most `limit` (1..=10_000).
     ///
     /// Positions never arrive late, so the last one returned is a safe checkpoint. A page also ends at
-    /// [`PAGE_BYTES_MAX`]; only an empty one means caught up.
+    /// [`PAGE_BYTES_MAX`]; one that is not full in either way ([`is_full`]) reached the end.
     ///
     /// # Errors
     /// `Unavailable` when the store is down; `Corrupt` at the first unreadable row.

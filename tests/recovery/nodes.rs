@@ -217,16 +217,15 @@ async fn a_log_in_the_database_that_was_set_back_stops_the_start_until_it_is_acc
     for marker in 0..3 {
         admin.task_done(&agent, json!({ "marker": marker })).await;
     }
-    let head = admin.head().await;
-    views_reach(&admin, head).await;
+    views_reach(&admin, admin.head().await).await;
     let stopped = server.stop();
     set_back(&database, kept).await;
     let refused = stopped.launch().run(&["serve"]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    let reason =
-        format!("views.db has followed the log to position {head} (view_agents_1), but the log ends at {kept}");
-    assert!(said.contains(&reason) && said.contains("`marvin doctor --accept-rollback`"), "{said}");
+    let (followed, ends) = ("views.db has followed the log to position ", format!("but the log ends at {kept}:"));
+    assert!(said.contains(followed) && said.contains(&ends), "{said}");
+    assert!(said.contains("`marvin doctor --accept-rollback`"), "{said}");
     let accepted = stopped.launch().run(&["doctor", "--accept-rollback"]);
     let said = String::from_utf8(accepted.stdout).unwrap();
     assert!(accepted.status.success() && said.contains(&format!("behind position {kept}")), "{said}");
