@@ -131,26 +131,69 @@ impl EventLog for SqliteLog {
     }
 }
 
-/// Runs inside the writer's transaction. Looks first whether the command stands already, then whether a stream moved.
+/// Runs inside the writer's transaction. Writes as if the command were new and no stream had moved: the unique indexes tell
+/// otherwise, and only then is looked up what stands there.
 fn insert(connection: &Connection, append: &Append, now: DateTime<Utc>) -> Result<Receipt, AppendError> {
     let database = |error: rusqlite::Error| AppendError::Unavailable(error.into());
+    let run =
+        |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(database);
+    // One event is written or not; of several, those before the refused one must not stay.
+    let has_several = append.streams.iter().map(|stream| stream.events.len()).sum::<usize>() > 1;
+    if has_several {
+        run("SAVEPOINT append")?;
+    }
+    let written = insert_all(connection, append, now);
+    if has_several {
+        if !matches!(written, Ok(Some(_))) {
+            run("ROLLBACK TO append")?;
+        }
+        run("RELEASE append")?;
+    }
+    match written {
+        Ok(Some(receipt)) => return Ok(receipt),
+        Ok(None) => {}
+        Err(error) if is_duplicate(&error) => {}
+        Err(error) => return Err(database(error)),
+    }
     if let Some((receipt, digest)) = find_command(connection, append.command_id)? {
         let same = digest == append.digest;
         return if same { Ok(receipt) } else { Err(AppendError::Reused { command_id: append.command_id }) };
     }
-    let (head, recorded_at) = last_event(connection).map_err(database)?;
+    for stream in &append.streams {
+        if stream_head(connection, stream.stream).map_err(database)? != stream.expected {
+            return Err(AppendError::Conflict { stream: stream.stream, expected: stream.expected });
+        }
+    }
+    let words = "a unique index refused an event that it has room for";
+    Err(AppendError::Unavailable(StoreError::Commit(words.into())))
+}
+
+/// None when a stream stands behind what is expected of it, which no index would notice.
+fn insert_all(connection: &Connection, append: &Append, now: DateTime<Utc>) -> rusqlite::Result<Option<Receipt>> {
+    for stream in append.streams.iter().filter(|stream| stream.expected > 0) {
+        if !has_event(connection, stream.stream, stream.expected)? {
+            return Ok(None);
+        }
+    }
+    let (head, recorded_at) = last_event(connection)?;
     // A clock set back must not make an event older than the one before it.
     let mut rows = Rows { connection, position: head, index: 0, recorded_at: now.timestamp_millis().max(recorded_at) };
     for stream in &append.streams {
-        let standing = stream_head(connection, stream.stream).map_err(database)?;
-        if standing != stream.expected {
-            return Err(AppendError::Conflict { stream: stream.stream, expected: stream.expected });
-        }
-        rows.insert(append.command_id, stream).map_err(database)?;
+        rows.insert(append.command_id, stream)?;
     }
     let first = append.streams.first().expect("a command is about a stream");
     let sequence = first.expected + first.events.len() as u64;
-    Ok(Receipt { stream: first.stream, sequence, position: rows.position, repeated: false })
+    Ok(Some(Receipt { stream: first.stream, sequence, position: rows.position, repeated: false }))
+}
+
+fn is_duplicate(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+}
+
+fn has_event(connection: &Connection, stream: StreamId, sequence: Sequence) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND sequence = ?3")?
+        .exists(params![stream.kind.as_str(), stream.id.as_bytes().as_slice(), as_i64(sequence)])
 }
 
 struct Rows<'a> {

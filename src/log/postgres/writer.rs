@@ -7,7 +7,7 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::Instant,
 };
 use tokio_postgres::{Client, Statement};
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     log::{Append, AppendError},
-    postgres::{Postgres, STATEMENT_TIMEOUT},
+    postgres::{Postgres, STATEMENT_TIMEOUT, Wire},
     store::StoreError,
 };
 
@@ -112,16 +112,32 @@ fn size(append: &Append) -> usize {
     events.map(|event| event.payload.len() + event.metadata.len()).sum()
 }
 
-/// A connection and the statement prepared on it. The task that moves its bytes ends with it.
+/// A connection and the statement prepared on it. Its bytes are moved by whoever asks, in the same task: waking another one for
+/// that takes as long as the server takes for a small batch.
 struct Connected {
     client: Client,
     statement: Statement,
-    wire: AbortHandle,
+    wire: Wire,
 }
 
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.wire.abort();
+/// Waits for an answer while moving the bytes of its connection.
+async fn over<T, E: Into<StoreError>>(
+    wire: &mut Wire,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError> {
+    let moving = async {
+        tokio::select! {
+            biased;
+            answer = asking => answer.map_err(Into::into),
+            ended = &mut *wire => Err(match ended {
+                Err(error) => error.into(),
+                Ok(()) => StoreError::Unreachable(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset))),
+            }),
+        }
+    };
+    match tokio::time::timeout(STATEMENT_TIMEOUT, moving).await {
+        Ok(answer) => answer,
+        Err(late) => Err(StoreError::Unreachable(Arc::new(late))),
     }
 }
 
@@ -172,26 +188,25 @@ impl Writer {
     }
 
     async fn attempt(&mut self, batch: &[&Append]) -> Result<Vec<Outcome>, StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) if !connection.client.is_closed() => connection,
-            _ => self.connect().await?,
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.postgres).await?,
         };
-        let appending = batch::append(&connection.client, &connection.statement, batch);
-        let outcomes = match tokio::time::timeout(STATEMENT_TIMEOUT, appending).await {
-            Ok(outcomes) => outcomes?,
-            Err(late) => return Err(StoreError::Unreachable(Arc::new(late))),
-        };
-        self.connection = Some(connection);
-        Ok(outcomes)
+        let Connected { client, statement, wire } = &mut connection;
+        // Kept only when it answered: what a refused statement left on the wire is its end, too.
+        let answer = over(wire, batch::append(client, statement, batch)).await;
+        if !matches!(answer, Err(StoreError::Unreachable(_))) {
+            self.connection = Some(connection);
+        }
+        answer
     }
+}
 
-    async fn connect(&self) -> Result<Connected, StoreError> {
-        let (client, wire) = self.postgres.dedicated().await?;
-        let wire = tokio::spawn(async move { drop(wire.await) }).abort_handle();
-        self.postgres.set_up(&client).await?;
-        let statement = batch::prepare(&client).await?;
-        Ok(Connected { client, statement, wire })
-    }
+async fn connect(postgres: &Postgres) -> Result<Connected, StoreError> {
+    let (client, mut wire) = postgres.dedicated().await?;
+    over(&mut wire, postgres.set_up(&client)).await?;
+    let statement = over(&mut wire, batch::prepare(&client)).await?;
+    Ok(Connected { client, statement, wire })
 }
 
 fn described(error: &StoreError) -> String {
