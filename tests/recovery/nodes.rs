@@ -7,7 +7,7 @@ use std::fs;
 use super::{
     journal,
     kills::all_ended,
-    support::{Client, Database, Launch, Server, eventually},
+    support::{Client, Database, Launch, PASSWORD, Server, eventually, user},
 };
 
 /// Tasks that are sent to both nodes.
@@ -55,7 +55,10 @@ async fn a_command_sent_to_both_nodes_is_done_once_and_answered_alike() {
     assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
     for id in &answers {
         let kinds: Vec<_> = events.iter().filter(|event| event.id() == id).map(|event| event.kind.as_str()).collect();
-        assert_eq!(kinds, ["task.submitted", "task.started", "task.step_completed", "task.step_completed", "task.completed"]);
+        assert_eq!(
+            kinds,
+            ["task.submitted", "task.started", "task.step_completed", "task.step_completed", "task.completed"]
+        );
     }
     // One notification of the rule, and one of the end.
     eventually("everyone is told once", async || {
@@ -136,6 +139,36 @@ async fn who_is_erased_on_one_node_is_gone_on_the_other() {
         (rows.get::<_, i64>(0) == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_node_goes_on_once_it_has_the_key_file_that_another_node_rotated() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    let second = next_node(&database, &first);
+    let here = Client::admin(&first).await;
+    let there = here.at(&second);
+    let early = here.colleague("early", &["member"]).await;
+    let launch = first.launch().clone();
+    let rotated = tokio::task::spawn_blocking(move || launch.run(&["keys", "rotate"])).await.unwrap();
+    let said = String::from_utf8(rotated.stdout).unwrap();
+    assert!(rotated.status.success() && said.starts_with("4 keys were rewrapped"), "{said}");
+    assert!(said.contains("to every other node"), "{said}");
+    let refused = there.post("/api/v1/users", &user("late@example.org", "late", &["member"])).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    here.colleague("meanwhile", &["member"]).await;
+    fs::copy(first.data_dir().join("master.key"), second.data_dir().join("master.key")).unwrap();
+    eventually("the other node registers people again", async || {
+        let answer = there.post("/api/v1/users", &user("late@example.org", "late", &["member"])).await;
+        (answer.status == 201).then_some(())
+    })
+    .await;
+    for (node, name) in [(&second, "early"), (&second, "meanwhile"), (&second, "late"), (&first, "late")] {
+        let person = Client::sign_in(node, &format!("{name}@example.org"), PASSWORD).await;
+        let seen = person.get(&format!("/api/v1/users/{}", person.user_id())).await.expect(200).json();
+        assert_eq!(seen["email"], format!("{name}@example.org"), "their words open");
+    }
+    assert_eq!(early.at(&second).get("/api/v1/session").await.status, 200, "sessions went on");
 }
 
 #[tokio::test]
