@@ -8,19 +8,35 @@ use crate::{
 /// # Errors
 /// When it was not done, in words.
 pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer> {
-    // Opening would make a new instance where there is none.
-    anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
     let answer = match control::ask(&settings.data_dir, &request)? {
         Some(answer) => answer,
-        None => tokio::runtime::Runtime::new()?.block_on(async {
-            let stores = Stores::open(settings).await?;
-            let answer = control::perform(request, &stores.upkeep).await;
-            stores.close().await;
-            anyhow::Ok(answer)
-        })?,
+        None => {
+            require_instance(settings)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let stores = Stores::open(settings).await?;
+                let answer = control::perform(request, &stores.upkeep).await;
+                stores.close().await;
+                anyhow::Ok(answer)
+            })?
+        }
     };
     match answer {
         Answer::Failed { reason } => Err(anyhow::anyhow!(reason)),
         done => Ok(done),
     }
+}
+
+/// Opening would make a new instance where there is none.
+fn require_instance(settings: &Settings) -> anyhow::Result<()> {
+    if settings.database_url.is_some() {
+        // The log is elsewhere; what every node has is the key file.
+        anyhow::ensure!(
+            settings.key_file.exists(),
+            "{} is missing: no node was started here",
+            settings.key_file.display()
+        );
+    } else {
+        anyhow::ensure!(settings.data_dir.join("log.db").exists(), "{} holds no log", settings.data_dir.display());
+    }
+    Ok(())
 }

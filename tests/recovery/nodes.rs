@@ -152,7 +152,11 @@ async fn a_node_goes_on_once_it_has_the_key_file_that_another_node_rotated() {
     let launch = first.launch().clone();
     let rotated = tokio::task::spawn_blocking(move || launch.run(&["keys", "rotate"])).await.unwrap();
     let said = String::from_utf8(rotated.stdout).unwrap();
-    assert!(rotated.status.success() && said.starts_with("4 keys were rewrapped"), "{said}");
+    assert!(
+        rotated.status.success() && said.starts_with("4 keys were rewrapped"),
+        "{said}{}",
+        String::from_utf8_lossy(&rotated.stderr)
+    );
     assert!(said.contains("to every other node"), "{said}");
     let refused = there.post("/api/v1/users", &user("late@example.org", "late", &["member"])).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
@@ -169,6 +173,19 @@ async fn a_node_goes_on_once_it_has_the_key_file_that_another_node_rotated() {
         assert_eq!(seen["email"], format!("{name}@example.org"), "their words open");
     }
     assert_eq!(early.at(&second).get("/api/v1/session").await.status, 200, "sessions went on");
+}
+
+#[tokio::test]
+async fn a_stopped_node_rotates_as_well_and_a_directory_without_a_key_file_does_not() {
+    let database = Database::shared();
+    let stopped = first_node(&database).stop();
+    let nowhere = Launch::with_admin().on(&database).run(&["keys", "rotate"]);
+    let said = String::from_utf8(nowhere.stderr).unwrap();
+    assert!(nowhere.status.code() == Some(1) && said.contains("no node was started here"), "{said}");
+    let rotated = stopped.launch().run(&["keys", "rotate"]);
+    let said = String::from_utf8(rotated.stdout).unwrap();
+    assert!(rotated.status.success() && said.starts_with("3 keys were rewrapped"), "{said}");
+    Client::admin(&stopped.start()).await;
 }
 
 #[tokio::test]
