@@ -108,6 +108,7 @@ impl Upkeep {
     pub async fn rotate_keys(&self) -> Result<u64, UpkeepError> {
         let _turn = self.take_turn()?;
         let begun = Instant::now();
+        self.subjects.await_rotation().await?;
         let key = self.key.clone();
         spawn_blocking(move || key.begin_rotation()).await??;
         let rewrapped = self.subjects.rewrap().await?;

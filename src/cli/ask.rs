@@ -8,16 +8,17 @@ use crate::{
 /// # Errors
 /// When it was not done, in words.
 pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer> {
-    // Opening would make a new instance where there is none.
-    anyhow::ensure!(Stores::may_be_there(settings), "{} holds no log", settings.data_dir.display());
     let answer = match control::ask(&settings.data_dir, &request)? {
         Some(answer) => answer,
-        None => tokio::runtime::Runtime::new()?.block_on(async {
-            let stores = Stores::open(settings).await?;
-            let answer = control::perform(request, &stores.upkeep).await;
-            stores.close().await;
-            anyhow::Ok(answer)
-        })?,
+        None => {
+            require_instance(settings)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let stores = Stores::open(settings).await?;
+                let answer = control::perform(request, &stores.upkeep).await;
+                stores.close().await;
+                anyhow::Ok(answer)
+            })?
+        }
     };
     match answer {
         Answer::Failed { reason } => Err(anyhow::anyhow!(reason)),

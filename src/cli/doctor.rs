@@ -26,8 +26,7 @@ const REPLAY_BATCH_EVENTS: u32 = 1_000;
 /// # Errors
 /// When a store cannot be opened or read, also while a server has the directory.
 pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::Result<ExitCode> {
-    // Opening would make a new instance where there is none: a mistyped directory must not pass for a healthy one.
-    anyhow::ensure!(Stores::may_be_there(settings), "{} holds no log", settings.data_dir.display());
+    Stores::require(settings)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let stores = match accept_rollback {
             true => Stores::open_accepting_rollback(settings).await?,

@@ -14,6 +14,6 @@ pub fn rotate(settings: &Settings) -> anyhow::Result<ExitCode> {
         anyhow::bail!("the server did something else")
     };
     println!("{keys} keys were rewrapped under the new key in {}", key_file.display());
-    println!("copy that file again; backups made before still need it as it was");
+    println!("copy that file again, to every other node too; backups made before still need it as it was");
     Ok(ExitCode::SUCCESS)
 }

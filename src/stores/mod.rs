@@ -34,6 +34,8 @@ mod services;
 /// Why the program does not start: one sentence for whoever started it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("{0}")]
+    Absent(String),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
@@ -96,10 +98,17 @@ struct Opened {
 }
 
 impl Stores {
-    /// Whether there is a log to look at. Opening would make a new instance where there is none, and a mistyped directory must
-    /// not pass for a healthy one. In a database that is only known once it is asked.
-    pub fn may_be_there(settings: &Settings) -> bool {
-        settings.database_url.is_some() || settings.data_dir.join("log.db").exists()
+    /// Refuses settings under which nothing was ever started: opening would make a new instance, and a mistyped directory must not
+    /// pass for a healthy one. In a database the log is elsewhere; what every node has is the key file.
+    ///
+    /// # Errors
+    /// `Absent`.
+    pub fn require(settings: &Settings) -> Result<(), StartError> {
+        let (file, what) = match settings.database_url {
+            Some(_) => (settings.key_file.clone(), "is missing: no node was started here"),
+            None => (settings.data_dir.join("log.db"), "is missing: the directory holds no log"),
+        };
+        if file.exists() { Ok(()) } else { Err(StartError::Absent(format!("{} {what}", file.display()))) }
     }
 
     /// Opens the stores that the settings name, or makes them. What does not fit together stays as it is.

@@ -11,7 +11,7 @@ use super::{
     doctor::diagnose,
     journal,
     kills::{all_ended, views_reach},
-    support::{Client, Database, Launch, Server, eventually},
+    support::{Client, Database, Launch, PASSWORD, Server, eventually, user},
 };
 
 /// Tasks that are sent to both nodes.
@@ -169,6 +169,53 @@ async fn who_is_erased_on_one_node_is_gone_on_the_other() {
         (rows.get::<_, i64>(0) == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_node_goes_on_once_it_has_the_key_file_that_another_node_rotated() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    let second = next_node(&database, &first);
+    let here = Client::admin(&first).await;
+    let there = here.at(&second);
+    let early = here.colleague("early", &["member"]).await;
+    let launch = first.launch().clone();
+    let rotated = tokio::task::spawn_blocking(move || launch.run(&["keys", "rotate"])).await.unwrap();
+    let said = String::from_utf8(rotated.stdout).unwrap();
+    assert!(
+        rotated.status.success() && said.starts_with("4 keys were rewrapped"),
+        "{said}{}",
+        String::from_utf8_lossy(&rotated.stderr)
+    );
+    assert!(said.contains("to every other node"), "{said}");
+    let refused = there.post("/api/v1/users", &user("late@example.org", "late", &["member"])).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    here.colleague("meanwhile", &["member"]).await;
+    fs::copy(first.data_dir().join("master.key"), second.data_dir().join("master.key")).unwrap();
+    eventually("the other node registers people again", async || {
+        let answer = there.post("/api/v1/users", &user("late@example.org", "late", &["member"])).await;
+        (answer.status == 201).then_some(())
+    })
+    .await;
+    for (node, name) in [(&second, "early"), (&second, "meanwhile"), (&second, "late"), (&first, "late")] {
+        let person = Client::sign_in(node, &format!("{name}@example.org"), PASSWORD).await;
+        let seen = person.get(&format!("/api/v1/users/{}", person.user_id())).await.expect(200).json();
+        assert_eq!(seen["email"], format!("{name}@example.org"), "their words open");
+    }
+    assert_eq!(early.at(&second).get("/api/v1/session").await.status, 200, "sessions went on");
+}
+
+#[tokio::test]
+async fn a_stopped_node_rotates_as_well_and_a_directory_without_a_key_file_does_not() {
+    let database = Database::shared();
+    let stopped = first_node(&database).stop();
+    let nowhere = Launch::with_admin().on(&database).run(&["keys", "rotate"]);
+    let said = String::from_utf8(nowhere.stderr).unwrap();
+    assert!(nowhere.status.code() == Some(1) && said.contains("no node was started here"), "{said}");
+    let rotated = stopped.launch().run(&["keys", "rotate"]);
+    let said = String::from_utf8(rotated.stdout).unwrap();
+    assert!(rotated.status.success() && said.starts_with("3 keys were rewrapped"), "{said}");
+    Client::admin(&stopped.start()).await;
 }
 
 #[tokio::test]

@@ -114,6 +114,29 @@ pub fn create(path: &Path) -> Result<Ring, KeyFileError> {
     Ok(ring)
 }
 
+/// Keeps every other process that asks for it off the file at `path`, until the answer is dropped; waits for its turn.
+///
+/// # Errors
+/// `Missing` or `Io`, also where the file system knows no locks.
+pub fn lock(path: &Path) -> Result<File, KeyFileError> {
+    let lock = || -> io::Result<File> {
+        loop {
+            // For writing where that is allowed: file systems of a network lock nothing else.
+            let file = OpenOptions::new().read(true).write(true).open(path).or_else(|_| File::open(path))?;
+            file.lock()?;
+            let (locked, standing) = (file.metadata()?, fs::metadata(path)?);
+            // Otherwise the file was replaced meanwhile, and the lock is on one that is in nobody's way.
+            if (locked.dev(), locked.ino()) == (standing.dev(), standing.ino()) {
+                return Ok(file);
+            }
+        }
+    };
+    lock().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
+        _ => KeyFileError::Io { path: path.to_owned(), source: error },
+    })
+}
+
 /// Puts `ring` in place of what stands in the file: a kill leaves the one or the other, whole.
 ///
 /// # Errors

@@ -240,3 +240,84 @@ fn where_the_key_file_is_a_link_its_target_is_rotated() {
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     assert_eq!(lines(&target).len(), 2);
 }
+
+/// Processes that begin a rotation of the same file at the same time.
+const RIVALS: usize = 8;
+const ROUNDS: usize = 20;
+
+#[tokio::test]
+async fn processes_that_rotate_one_file_at_once_come_to_the_same_key() {
+    for _ in 0..ROUNDS {
+        let (_dir, path) = place();
+        let old = wrap(&MasterKey::load_or_create(&path, true).unwrap()).await;
+        let processes: Vec<_> = (0..RIVALS).map(|_| reread(&path)).collect();
+        let start = std::sync::Barrier::new(RIVALS);
+        std::thread::scope(|scope| {
+            for process in &processes {
+                scope.spawn(|| {
+                    start.wait();
+                    process.begin_rotation().unwrap();
+                });
+            }
+        });
+        let now = reread(&path);
+        assert!(opens(&now, &old).await);
+        for process in &processes {
+            assert!(now.is_current(&wrap(process).await), "one drew a key that the file does not hold");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_that_another_process_began_next_is_not_ended() {
+    let (_dir, path) = place();
+    let (one, other) = (MasterKey::load_or_create(&path, true).unwrap(), reread(&path));
+    one.begin_rotation().unwrap();
+    other.begin_rotation().unwrap();
+    let first = wrap(&one).await;
+    one.end_rotation().unwrap();
+    one.begin_rotation().unwrap();
+    let begun = lines(&path);
+    assert!(other.reread_for(&wrap(&one).await).await, "it reads as the current key what it did not rewrap to");
+    assert!(matches!(other.end_rotation(), Err(KeyFileError::Replaced(_))));
+    assert_eq!(lines(&path), begun);
+    assert!(opens(&reread(&path), &first).await);
+}
+
+#[tokio::test]
+async fn a_key_is_looked_for_in_the_file_and_after_looking_in_vain_not_for_a_while() {
+    let (_dir, path) = place();
+    let (_elsewhere, copy) = place();
+    let key = MasterKey::load_or_create(&path, true).unwrap();
+    fs::copy(&path, &copy).unwrap();
+    let node = reread(&copy);
+    key.begin_rotation().unwrap();
+    let wrapped = wrap(&key).await;
+    let begun = Instant::now();
+    assert!(!node.look_for(&wrapped).await);
+    fs::copy(&path, &copy).unwrap();
+    let found = node.look_for(&wrapped).await;
+    assert!(!found || begun.elapsed() >= LOOK_INTERVAL, "the file was read again at once");
+    while !node.look_for(&wrapped).await {
+        tokio::task::yield_now().await;
+        assert!(begun.elapsed() < 30 * LOOK_INTERVAL);
+    }
+    assert!(opens(&node, &wrapped).await);
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_hold_what_is_looked_for_changes_nothing() {
+    let (_dir, path) = place();
+    let (_elsewhere, other) = place();
+    let (node, stranger) =
+        (MasterKey::load_or_create(&path, true).unwrap(), MasterKey::load_or_create(&other, true).unwrap());
+    let (own, foreign) = (wrap(&node).await, wrap(&stranger).await);
+    fs::write(&path, "marvin-key-v1 AAA").unwrap();
+    assert!(!node.reread_for(&foreign).await, "half a file");
+    fs::remove_file(&path).unwrap();
+    assert!(!node.reread_for(&foreign).await, "no file");
+    assert!(!node.reread_for(b"cut").await, "no wrapped key");
+    fs::copy(&other, &path).unwrap();
+    assert!(!node.look_for(&wrap(&MasterKey::load_or_create(&place().1, true).unwrap()).await).await);
+    assert!(opens(&node, &own).await && !opens(&node, &foreign).await);
+}

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{Place, SubjectsError};
-use crate::security::cipher::{DataKey, MAC_BYTES};
+use crate::security::cipher::{DataKey, KEY_BYTES, MAC_BYTES};
 use crate::security::fresh_cache::FreshCache;
 use crate::security::keyfile::{KeyWrap, WrapError};
 use crate::security::random;
@@ -19,7 +20,10 @@ const KEY_AGE_MAX: Duration = Duration::from_secs(1);
 /// What emails are hashed for.
 const EMAIL_LABEL: &str = "email";
 /// The key that facts are sealed under.
-const FACTS: &str = "facts";
+pub const FACTS: &str = "facts";
+/// What a node says that another has rotated away from.
+const OUT_OF_DATE: &str =
+    "this node's key file has not been brought up to date after a rotation: copy it from the node that rotated";
 /// The key of the email index and of other HMACs.
 const HMAC: &str = "hmac";
 
@@ -65,6 +69,8 @@ pub struct Keyring {
     facts: Arc<DataKey>,
     hmac: DataKey,
     people: FreshCache<Uuid, Arc<DataKey>>,
+    /// Whether other nodes wrap in the same store, so that a key-encryption key may be rotated elsewhere.
+    is_shared: bool,
 }
 
 impl Keyring {
@@ -86,7 +92,14 @@ impl Keyring {
     }
 
     fn of(place: Place, wrap: Arc<dyn KeyWrap>, facts: DataKey, hmac: DataKey) -> Self {
-        Self { place, wrap, facts: Arc::new(facts), hmac, people: FreshCache::new(KEYS_CACHED_MAX, KEY_AGE_MAX) }
+        let people = FreshCache::new(KEYS_CACHED_MAX, KEY_AGE_MAX);
+        Self { place, wrap, facts: Arc::new(facts), hmac, people, is_shared: false }
+    }
+
+    /// From now on a key that does not unwrap may be one that another node has rotated: it is looked for where the
+    /// key-encryption key is kept, and until it is there the answer is `Unavailable` instead of `WrongKey`.
+    pub fn shared_by_nodes(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     pub fn facts(&self) -> Arc<DataKey> {
@@ -107,9 +120,43 @@ impl Keyring {
         self.wrap.wrap_key(&context(key.id), key.expose()).await.map_err(SubjectsError::unavailable)
     }
 
+    /// Wraps a person's key under what `like` is wrapped under: a key of the instance as its row has it now.
+    ///
+    /// # Errors
+    /// `Unavailable`, on a store that nodes share also while the key-encryption key is not at hand here; `WrongKey`, `Damaged`.
+    pub async fn wrap_like(&self, like: &[u8], key: &DataKey) -> Result<Vec<u8>, SubjectsError> {
+        let context = context(key.id);
+        let mut wrapped = self.wrap.wrap_like(like, &context, key.expose()).await;
+        if matches!(wrapped, Err(WrapError::WrongKey)) && self.is_shared && self.wrap.look_for(like).await {
+            wrapped = self.wrap.wrap_like(like, &context, key.expose()).await;
+        }
+        wrapped.map_err(|error| self.not_unwrapped("a key of the instance", error))
+    }
+
     /// Whether a rotation has not begun since this was wrapped.
     pub fn is_current(&self, wrapped: &[u8]) -> bool {
         self.wrap.is_current(wrapped)
+    }
+
+    /// Reads again which key-encryption keys there are, before another is drawn.
+    ///
+    /// # Errors
+    /// `Unavailable` when what these keys of the instance are wrapped under is not among them; `Damaged`.
+    pub async fn reread(&self, stored: &[StoredKey]) -> Result<(), SubjectsError> {
+        let row = stored.iter().find(|row| row.name == FACTS);
+        let row = row.ok_or_else(|| SubjectsError::damaged(&self.place, format!("its {FACTS} key is missing")))?;
+        if self.wrap.reread_for(&row.wrapped).await { Ok(()) } else { Err(SubjectsError::unavailable(OUT_OF_DATE)) }
+    }
+
+    /// Checks that all keys of the instance are wrapped under what is current here.
+    ///
+    /// # Errors
+    /// `Unavailable` when they are not: another node rotates too, with a key of its own.
+    pub fn require_current(&self, stored: &[StoredKey]) -> Result<(), SubjectsError> {
+        if stored.iter().all(|key| self.is_current(&key.wrapped)) {
+            return Ok(());
+        }
+        Err(SubjectsError::unavailable(OUT_OF_DATE))
     }
 
     /// The keys of these people, held ones first. Who has no row is absent from the answer.
@@ -134,7 +181,7 @@ impl Keyring {
             // A rotation may have ended between the reading of a row and its unwrapping: it reads right now.
             read = self.read(&missing, rows).await;
         }
-        keys.extend(read?);
+        keys.extend(read.map_err(|error| self.or_out_of_date(error))?);
         Ok(keys)
     }
 
@@ -143,7 +190,7 @@ impl Keyring {
         let found = rows.wrapped_keys(ids.to_vec()).await?;
         let mut keys = Vec::with_capacity(found.len());
         for (id, wrapped) in found {
-            let unwrapped = self.wrap.unwrap_key(&context(id), &wrapped).await;
+            let unwrapped = self.unwrap(&context(id), &wrapped).await;
             let key = unwrapped.map_err(|error| not_unwrapped(&self.place, &format!("the key of {id}"), error))?;
             let key = Arc::new(DataKey::from_bytes(id, key));
             self.people.fill(reading, id, Arc::clone(&key));
@@ -173,9 +220,29 @@ impl Keyring {
         if self.is_current(wrapped) {
             return Ok(None);
         }
-        let failed = |error| not_unwrapped(&self.place, which, error);
-        let key = self.wrap.unwrap_key(context, wrapped).await.map_err(failed)?;
+        let failed = |error| self.not_unwrapped(which, error);
+        let key = self.unwrap(context, wrapped).await.map_err(failed)?;
         self.wrap.wrap_key(context, &key).await.map(Some).map_err(failed)
+    }
+
+    async fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, WrapError> {
+        let unwrapped = self.wrap.unwrap_key(context, wrapped).await;
+        if matches!(unwrapped, Err(WrapError::WrongKey)) && self.is_shared && self.wrap.look_for(wrapped).await {
+            return self.wrap.unwrap_key(context, wrapped).await;
+        }
+        unwrapped
+    }
+
+    fn not_unwrapped(&self, which: &str, error: WrapError) -> SubjectsError {
+        self.or_out_of_date(not_unwrapped(&self.place, which, error))
+    }
+
+    /// While a store that nodes share is open, the wrong key is one that is yet to come.
+    fn or_out_of_date(&self, error: SubjectsError) -> SubjectsError {
+        match error {
+            SubjectsError::WrongKey(_) if self.is_shared => SubjectsError::unavailable(OUT_OF_DATE),
+            other => other,
+        }
     }
 }
 

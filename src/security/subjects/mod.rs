@@ -161,6 +161,14 @@ pub trait SubjectStore: Send + Sync + std::fmt::Debug {
     /// Removes sessions that expired at or before `now_ms`; returns how many.
     async fn purge_sessions(&self, now_ms: i64) -> Result<u64, SubjectsError>;
 
+    /// Call it before a key-encryption key is drawn: takes up the one that another node rotated to.
+    ///
+    /// # Errors
+    /// `Unavailable` when the one that the store is wrapped under is not kept here: bring it first.
+    async fn await_rotation(&self) -> Result<(), SubjectsError> {
+        Ok(())
+    }
+
     /// Wraps every key, of the instance and of people, under the key-encryption key that is current, in small batches
     /// between which the store serves; answers how many stood under another.
     ///

@@ -25,6 +25,8 @@ pub async fn all(keyring: &Keyring, rows: &dyn WrappedRows) -> Result<u64, Subje
 async fn pass(keyring: &Keyring, rows: &dyn WrappedRows) -> Result<u64, SubjectsError> {
     // These come first: from then on the old key alone is refused at the start, not at the first row it fails to open.
     let mut rewrapped = instance_keys(keyring, rows).await?;
+    // Whoever replaced them first is who rotates: nobody else may wrap people's keys, under a key that is kept elsewhere.
+    keyring.require_current(&rows.instance_keys().await?)?;
     let mut after = None;
     loop {
         let (found, last) = page(keyring, rows, after).await?;

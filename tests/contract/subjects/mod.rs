@@ -386,8 +386,10 @@ async fn a_rotation_changes_no_key_and_leaves_none_under_the_old_one(#[case] ada
     key.begin_rotation().unwrap();
     let late = registered(&*store, CROWD + 1).await;
     store.forget(people[0]).await.unwrap();
+    // In a file there is nobody else: who comes late is under the new key at once. Nodes go by the rows, which are old yet.
+    let late_too = u128::from(matches!(adapter, Adapter::Postgres));
     // Everyone who was there and was not forgotten, and the two keys of the instance.
-    assert_eq!(store.rewrap().await.unwrap(), u64::try_from(CROWD - 1 + 2).unwrap());
+    assert_eq!(store.rewrap().await.unwrap(), u64::try_from(CROWD - 1 + 2 + late_too).unwrap());
     key.end_rotation().unwrap();
     let after = store.keys(&people).await.unwrap();
     assert_eq!(after.len(), people.len() - 1);

@@ -75,7 +75,7 @@ impl PostgresSubjects {
             return Err(SubjectsError::damaged(&place, "it has lost the keys of this instance"));
         }
         let keyring = Keyring::open(place, wrap, &stored).await?;
-        Ok(Self { tables, keyring })
+        Ok(Self { tables, keyring: keyring.shared_by_nodes() })
     }
 
     async fn session(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Option<SessionRow>, SubjectsError> {
@@ -117,9 +117,10 @@ impl SubjectStore for PostgresSubjects {
         let email_hmac = self.keyring.email_hmac(email);
         let key = DataKey::generate(candidate);
         loop {
-            let wrapped = self.keyring.wrap(&key).await?;
-            let current = || self.keyring.is_current(&wrapped);
-            if let Some(found) = self.tables.register(candidate, &email_hmac, &wrapped, now_ms, current).await? {
+            // A key that an instance key is not wrapped under is thrown away when a rotation ends, whoever runs it.
+            let like = self.tables.instance_key().await?;
+            let wrapped = self.keyring.wrap_like(&like, &key).await?;
+            if let Some(found) = self.tables.register(candidate, &email_hmac, &wrapped, now_ms, &like).await? {
                 return Ok(found);
             }
         }
@@ -194,8 +195,11 @@ impl SubjectStore for PostgresSubjects {
         self.tables.execute("DELETE FROM $S.sessions WHERE expires_at <= $1", &[&now_ms]).await
     }
 
+    async fn await_rotation(&self) -> Result<(), SubjectsError> {
+        self.keyring.reread(&self.tables.instance_keys().await?).await
+    }
+
     async fn rewrap(&self) -> Result<u64, SubjectsError> {
-        self.tables.await_registrations().await?;
         rewrap::all(&self.keyring, &self.tables).await
     }
 

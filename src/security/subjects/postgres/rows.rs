@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use super::{Tables, unavailable};
 use crate::postgres::STATEMENT_TIMEOUT;
-use crate::security::subjects::keyring::{Replacement, StoredKey, WrappedRows};
+use crate::security::subjects::keyring::{FACTS, Replacement, StoredKey, WrappedRows};
 use crate::security::subjects::{Registration, SubjectsError};
 use crate::store::StoreError;
 
-/// Registrations share this lock, on every node; a rotation takes it alone once it has begun, and so waits for those that
-/// wrapped under the old key. The schema is part of its name.
+/// Registrations share this lock, on every node; a rotation takes it alone to replace the keys of the instance. So it waits
+/// for those that wrapped under the old key, and who comes later sees the new one. Unlike a lock on the rows, it is had in
+/// turn: however many register, a rotation is not kept waiting. The schema is part of its name.
 const REGISTRATIONS_LOCK: &str = "hashtextextended($1 || ' registrations', 20261122)";
 /// How often a registration looks again for who has the email: in between, that person may have been erased.
 const LOOKS_MAX: u32 = 3;
@@ -31,21 +32,24 @@ impl Tables {
     }
 
     /// Makes the row for a new email; where the email has one, answers whose. Nothing when a rotation began since the key was
-    /// wrapped, as `is_current` tells.
+    /// wrapped, that is, when the
+    /// row of the instance's key is no longer `like` it was then.
     pub(super) async fn register(
         &self,
         candidate: Uuid,
         email_hmac: &[u8],
         wrapped: &[u8],
         now_ms: i64,
-        is_current: impl Fn() -> bool + Send,
+        like: &[u8],
     ) -> Result<Option<Registration>, SubjectsError> {
         let mut client = self.postgres.client().await.map_err(unavailable)?;
         let registering = async {
             let transaction = client.transaction().await?;
             let lock = format!("SELECT pg_advisory_xact_lock_shared({REGISTRATIONS_LOCK})");
             transaction.execute(&lock, &[&self.schema]).await?;
-            if !is_current() {
+            let stands = self.sql("SELECT FROM $S.instance_keys WHERE name = $1 AND wrapped = $2");
+            // A statement of its own: it sees what was committed before the lock was had.
+            if transaction.query_opt(&stands, &[&FACTS, &like]).await?.is_none() {
                 return Ok(None);
             }
             let insert = self.sql(
@@ -87,10 +91,15 @@ impl Tables {
         }
     }
 
-    /// Waits for registrations that began before this call, on any node.
-    pub(super) async fn await_registrations(&self) -> Result<(), SubjectsError> {
-        let lock = format!("SELECT pg_advisory_xact_lock({REGISTRATIONS_LOCK})");
-        self.execute(&lock, &[&self.schema]).await.map(drop)
+    /// The wrapped key of the instance that registrations are measured by.
+    ///
+    /// # Errors
+    /// `Unavailable`, also when the row is not there: the next start will tell.
+    pub(super) async fn instance_key(&self) -> Result<Vec<u8>, SubjectsError> {
+        let rows = self.query("SELECT wrapped FROM $S.instance_keys WHERE name = $1", &[&FACTS]).await?;
+        rows.first()
+            .map(|row| row.get(0))
+            .ok_or_else(|| SubjectsError::unavailable("the keys of this instance are gone"))
     }
 
     /// Deletes the person; the schema deletes their credentials and sessions in the same transaction. Answers a transaction
@@ -122,11 +131,30 @@ impl WrappedRows for Tables {
 
     async fn replace_instance_keys(&self, keys: Vec<Replacement<String>>) -> Result<(), SubjectsError> {
         let of: Vec<_> = keys.iter().map(|key| key.of.as_str()).collect();
+        if of.is_empty() {
+            return Ok(());
+        }
         let (old, new) = wrapped_of(&keys);
-        let sql = "UPDATE $S.instance_keys AS kept SET wrapped = r.new \
-                   FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS r (of, old, new) \
-                   WHERE kept.name = r.of AND kept.wrapped = r.old";
-        self.execute(sql, &[&of, &old, &new]).await.map(drop)
+        let sql = self.sql(
+            "UPDATE $S.instance_keys AS kept SET wrapped = r.new \
+             FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS r (of, old, new) \
+             WHERE kept.name = r.of AND kept.wrapped = r.old",
+        );
+        let mut client = self.postgres.client().await.map_err(unavailable)?;
+        let replacing = async {
+            let transaction = client.transaction().await?;
+            let lock = format!("SELECT pg_advisory_xact_lock({REGISTRATIONS_LOCK})");
+            transaction.execute(&lock, &[&self.schema]).await?;
+            transaction.execute(&sql, &[&of, &old, &new]).await?;
+            transaction.commit().await
+        };
+        match tokio::time::timeout(STATEMENT_TIMEOUT, replacing).await {
+            Ok(replaced) => replaced.map_err(unavailable),
+            Err(late) => {
+                drop(Object::take(client));
+                Err(unavailable(StoreError::Unreachable(Arc::new(late))))
+            }
+        }
     }
 
     async fn replace_wrapped(&self, keys: Vec<Replacement<Uuid>>) -> Result<(), SubjectsError> {

@@ -230,8 +230,20 @@ impl KeyWrap for Halting {
         self.key.unwrap_key(context, wrapped).await
     }
 
+    async fn wrap_like(&self, like: &[u8], context: &[u8], key: &[u8; KEY_BYTES]) -> Result<Vec<u8>, WrapError> {
+        self.key.wrap_like(like, context, key).await
+    }
+
     fn is_current(&self, wrapped: &[u8]) -> bool {
         self.key.is_current(wrapped)
+    }
+
+    async fn look_for(&self, wrapped: &[u8]) -> bool {
+        self.key.look_for(wrapped).await
+    }
+
+    async fn reread_for(&self, wrapped: &[u8]) -> bool {
+        self.key.reread_for(wrapped).await
     }
 }
 
