@@ -153,7 +153,13 @@ impl Dispatcher {
             if rows.is_empty() {
                 return Ok(self.cache.remember(stream, loaded));
             }
-            self.codec.open(rows).await?.iter().for_each(|envelope| loaded.apply(envelope));
+            for envelope in self.codec.open(rows).await? {
+                let expected = loaded.sequence + 1;
+                if envelope.sequence != expected {
+                    return Err(DispatchError::Corrupt(format!("{stream} has no event at sequence {expected}")));
+                }
+                loaded.apply(&envelope);
+            }
         }
     }
 

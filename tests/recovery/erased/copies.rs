@@ -1,9 +1,14 @@
 //! Whoever kept a copy of the log and comes back with today's subjects and the key file: reads what others wrote, and no more.
-use marvin::log::{EventLog, ReadError, StoredEvent, codec::Codec};
+use marvin::{
+    log::{EventLog, ReadError, StoredEvent, codec::Codec},
+    security::sealer::Erasures,
+};
 use rstest::rstest;
 use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
 
-use super::{HER_WORDS, HIS_WORDS, Home, Mode, Person, two_people, views_reach};
+use super::{HER_WORDS, HIS_WORDS, Home, Mode, Person, home, two_people, views_reach};
 use crate::support::Client;
 
 /// More events than any test here writes.
@@ -108,4 +113,35 @@ async fn all_told(admin: &Client) {
     .await;
     assert_eq!(admin.head().await, head);
     assert_eq!(admin.get("/readyz").await.expect(200).json()["degraded"], json!([]));
+}
+
+/// A log that cannot be asked, as after a lost connection.
+struct Unreachable;
+
+#[async_trait::async_trait]
+impl Erasures for Unreachable {
+    async fn is_erased(&self, _subject: Uuid) -> Result<bool, String> {
+        Err("nobody answers".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn whoever_cannot_ask_who_was_erased_is_told_to_try_again_and_not_that_the_event_is_damaged() {
+    let home = Home::new(Mode::Embedded).await;
+    let (server, admin, her, _him) = two_people(&home).await;
+    her.erase(&admin, &home).await;
+    server.stop();
+    let (log, subjects, _) = home.reader().await;
+    let codec = home::codec(&subjects, Arc::new(Unreachable));
+    let mut asked = 0;
+    for row in rows(&*log).await {
+        match open(&codec, &row).await {
+            Ok(event) => assert!(!event.event.is_erased()),
+            Err(error) => {
+                assert!(matches!(error, ReadError::Keys(_)) && is_of(&row, &her), "{error:?}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 5, "{asked}");
 }

@@ -5,7 +5,7 @@ use marvin::{
     security::{
         cipher::Suite,
         keyfile::{KeyWrap, MasterKey},
-        sealer::Sealer,
+        sealer::{Erasures, Sealer},
         subjects::{PostgresSubjects, SqliteSubjects, SubjectStore},
     },
 };
@@ -121,9 +121,8 @@ impl Home {
                 (Arc::new(log), Arc::new(PostgresSubjects::open(postgres, key, false).await.unwrap()))
             }
         };
-        let erasures = Arc::new(ErasedInLog::new(log.clone()));
-        let sealer = Sealer::new(Suite::default(), subjects.clone(), erasures);
-        (log, subjects, Codec::new(Arc::new(sealer)))
+        let codec = codec(&subjects, Arc::new(ErasedInLog::new(log.clone())));
+        (log, subjects, codec)
     }
 
     fn key(&self) -> MasterKey {
@@ -214,17 +213,20 @@ impl Home {
     }
 
     /// Changes events as only an owner of the file or a superuser can: past the triggers, which stand again afterwards.
-    pub async fn tamper(&self, set: &str, position: u64) {
-        let sql = format!("UPDATE events SET {set} WHERE position = {position}");
+    pub async fn tamper(&self, sql: &str) {
         let Some(database) = &self.database else {
-            let (log, name) = (self.open("log.db"), "events_are_never_changed");
-            let trigger = "SELECT sql FROM sqlite_schema WHERE name = ?1";
-            let trigger: String = log.query_row(trigger, [name], |row| row.get(0)).unwrap();
-            return log.execute_batch(&format!("DROP TRIGGER {name}; {sql}; {trigger}")).unwrap();
+            let log = self.open("log.db");
+            let triggers = "SELECT group_concat(sql, ';') FROM sqlite_schema WHERE name LIKE 'events_are_never%'";
+            let triggers: String = log.query_row(triggers, [], |row| row.get(0)).unwrap();
+            for name in ["events_are_never_changed", "events_are_never_deleted"] {
+                log.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+            }
+            assert_eq!(log.execute(sql, []).unwrap(), 1);
+            return log.execute_batch(&triggers).unwrap();
         };
         let stranger = database.stranger().await;
         stranger.batch_execute("ALTER TABLE events DISABLE TRIGGER events_are_never_changed").await.unwrap();
-        assert_eq!(stranger.execute(&sql, &[]).await.unwrap(), 1);
+        assert_eq!(stranger.execute(sql, &[]).await.unwrap(), 1);
         stranger.batch_execute("ALTER TABLE events ENABLE ALWAYS TRIGGER events_are_never_changed").await.unwrap();
     }
 
@@ -261,6 +263,10 @@ impl Home {
         connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
         connection
     }
+}
+
+pub fn codec(subjects: &Arc<dyn SubjectStore>, erasures: Arc<dyn Erasures>) -> Codec {
+    Codec::new(Arc::new(Sealer::new(Suite::default(), subjects.clone(), erasures)))
 }
 
 /// In embedded mode, whatever the run says of others.

@@ -1,9 +1,6 @@
 //! Killed at any moment of an erasure, on PostgreSQL as with files: the next start finishes it.
-use super::{HER_WORDS, HIS_WORDS, Agents, Home, Mode, Person, rebuilt, search};
-use crate::{
-    random::Random,
-    support::Client,
-};
+use super::{Agents, HER_WORDS, HIS_WORDS, Home, Mode, Person, rebuilt, search};
+use crate::{random::Random, support::Client};
 
 /// Kills, each at a moment of its own.
 const KILLS: usize = 8;
