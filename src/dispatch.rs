@@ -151,7 +151,13 @@ impl Dispatcher {
         loop {
             let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
             let is_last = !is_full(&rows, LOAD_PAGE_EVENTS);
-            self.codec.open(rows).await?.iter().for_each(|envelope| loaded.apply(envelope));
+            for envelope in self.codec.open(rows).await? {
+                let expected = loaded.sequence + 1;
+                if envelope.sequence != expected {
+                    return Err(DispatchError::Corrupt(format!("{stream} has no event at sequence {expected}")));
+                }
+                loaded.apply(&envelope);
+            }
             if is_last {
                 return Ok(self.cache.remember(stream, loaded));
             }

@@ -14,7 +14,11 @@ use super::{
     problem::{Problem, RETRY_AFTER_S},
     query::{NoParameters, Query, refused},
 };
-use crate::{error::FieldError, log::subscription::BATCH_EVENTS_MAX, security::permissions::Permission};
+use crate::{
+    error::FieldError,
+    log::{ReadError, subscription::BATCH_EVENTS_MAX},
+    security::permissions::Permission,
+};
 
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 1_000;
@@ -62,7 +66,11 @@ pub async fn pull(
     let sight = Sight::of(&caller);
     let (mut events, mut bytes, mut scanned): (Vec<String>, usize, Position) = (Vec::new(), 0, query.after);
     'pages: while scanned < head && scanned - query.after < SCAN_POSITIONS_MAX {
-        let page = api.tail.read(scanned, BATCH_EVENTS_MAX).await?;
+        let page = match api.tail.read(scanned, BATCH_EVENTS_MAX).await {
+            // What stands before an event that cannot be read is answered; whoever goes on behind it hears of that.
+            Err(ReadError::Corrupt { .. }) if scanned > query.after => break,
+            read => read?,
+        };
         if page.is_empty() {
             break;
         }

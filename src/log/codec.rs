@@ -42,7 +42,8 @@ impl Codec {
     /// Opens rows, in order.
     ///
     /// # Errors
-    /// `Corrupt` at the first row that does not open or whose type this program does not know.
+    /// `Corrupt` at the first row that does not open, that lacks words although nobody erased them, or whose type this program
+    /// does not know.
     pub async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
         let sealed = rows
             .iter()
@@ -56,7 +57,33 @@ impl Codec {
             SealError::Unavailable(reason) => ReadError::Keys(reason),
             SealError::Unreadable { index, reason } => ReadError::Corrupt { position: rows[index].position, reason },
         })?;
-        rows.into_iter().zip(opened).map(|(row, opened)| envelope(row, &opened)).collect()
+        let mut envelopes = Vec::with_capacity(rows.len());
+        for (row, opened) in rows.into_iter().zip(opened) {
+            let envelope = envelope(row, &opened)?;
+            if envelope.event.is_erased() {
+                self.require_erasure(&envelope, opened.subject).await?;
+            }
+            envelopes.push(envelope);
+        }
+        Ok(envelopes)
+    }
+
+    /// Words are absent only when the person whom the event is about was erased: not because they were cut off, nor because
+    /// their part names somebody else.
+    async fn require_erasure(&self, envelope: &Envelope, named: Option<Uuid>) -> Result<(), ReadError> {
+        let about = envelope.metadata.subject;
+        let erased = match about {
+            Some(subject) if named.is_none_or(|named| named == subject) => self.sealer.is_erased(subject).await,
+            _ => Ok(false),
+        };
+        match erased {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let reason = "its personal part is missing, and nobody erased the person".to_owned();
+                Err(ReadError::Corrupt { position: envelope.position, reason })
+            }
+            Err(error) => Err(ReadError::Keys(error.to_string())),
+        }
     }
 }
 

@@ -87,15 +87,22 @@ impl Tail {
         Ok(self.open(self.rows(after, limit).await?).await?.into_iter().map(Arc::new).collect())
     }
 
-    /// A page from the store, still sealed. It ends before a row that cannot be read, so that those before it are not held up
-    /// by it; the page behind them then fails.
+    /// A page from the store, still sealed. It ends before a row that cannot be read or is missing, so that those before it are
+    /// not held up by it; the page behind them then fails.
     pub(super) async fn rows(&self, after: Position, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
-        match self.log.read(after, limit).await {
+        let mut page = match self.log.read(after, limit).await {
             Err(ReadError::Corrupt { position, .. }) if position > after + 1 => {
-                self.log.read(after, readable(after, position, limit)).await
+                self.log.read(after, readable(after, position, limit)).await?
             }
-            page => page,
+            page => page?,
+        };
+        // Positions are gapless and never late: one that is not there was taken out.
+        let whole = (after + 1..).zip(&page).take_while(|(expected, row)| row.position == *expected).count();
+        if whole == 0 && !page.is_empty() {
+            return Err(ReadError::Corrupt { position: after + 1, reason: "it is missing".to_owned() });
         }
+        page.truncate(whole);
+        Ok(page)
     }
 
     /// Opens a page, up to the first event that cannot be opened; only where that is the very first is it an error.

@@ -50,6 +50,8 @@ pub struct Opened {
     pub facts: Vec<u8>,
     /// None when there is no personal part, or the person is erased.
     pub personal: Option<Vec<u8>>,
+    /// Whose key a personal part names, also when it is gone.
+    pub subject: Option<Uuid>,
 }
 
 pub struct Sealer {
@@ -84,7 +86,8 @@ impl Sealer {
             let keys = self.keys(&[subject]).await?;
             match keys.get(&subject) {
                 Some(key) => payload.extend(cipher::seal_at(self.suite, key, scope, [PERSONAL, place], &text)),
-                None => self.require_erasure(subject).await.map_err(SealError::Unavailable)?,
+                None if self.is_erased(subject).await? => {}
+                None => return Err(SealError::Unavailable(unexplained(subject))),
             }
         }
         Ok(payload)
@@ -121,12 +124,13 @@ impl Sealer {
                     cipher::open_at(key, &item.scope, [PERSONAL, &item.place], personal)
                         .map_err(|error| unreadable(error.to_string()))?,
                 ),
-                Some((subject, None)) => {
-                    self.require_erasure(subject).await.map_err(unreadable)?;
-                    None
+                // A missing key is right only for an erased person; anything else stops the reader.
+                Some((subject, None)) if !self.is_erased(subject).await? => {
+                    return Err(unreadable(unexplained(subject)));
                 }
+                Some((_, None)) => None,
             };
-            opened.push(Opened { facts, personal });
+            opened.push(Opened { facts, personal, subject });
         }
         Ok(opened)
     }
@@ -138,14 +142,17 @@ impl Sealer {
         self.subjects.keys(subjects).await.map_err(|error| SealError::Unavailable(error.to_string()))
     }
 
-    /// A missing key is right only for an erased person; anything else stops the reader.
-    async fn require_erasure(&self, subject: Uuid) -> Result<(), String> {
-        if self.erasures.is_erased(subject).await? {
-            Ok(())
-        } else {
-            Err(format!("the key of {subject} is missing, and nobody erased them"))
-        }
+    /// Whether the log tells that this person was erased.
+    ///
+    /// # Errors
+    /// `Unavailable` when that cannot be found out: nothing is known to be wrong then.
+    pub async fn is_erased(&self, subject: Uuid) -> Result<bool, SealError> {
+        self.erasures.is_erased(subject).await.map_err(SealError::Unavailable)
     }
+}
+
+fn unexplained(subject: Uuid) -> String {
+    format!("the key of {subject} is missing, and nobody erased them")
 }
 
 fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {

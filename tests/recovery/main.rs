@@ -6,6 +6,7 @@ mod support;
 
 mod backup;
 mod doctor;
+mod erased;
 mod erasing;
 mod files;
 mod full_disk;
