@@ -11,7 +11,7 @@ pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer
     let answer = match control::ask(&settings.data_dir, &request)? {
         Some(answer) => answer,
         None => {
-            require_instance(settings)?;
+            Stores::require(settings)?;
             tokio::runtime::Runtime::new()?.block_on(async {
                 let stores = Stores::open(settings).await?;
                 let answer = control::perform(request, &stores.upkeep).await;
