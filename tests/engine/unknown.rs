@@ -37,8 +37,8 @@ async fn ahead() -> Ahead {
 
 async fn append_paused(stack: &Stack, agent: Uuid, event_version: u16) {
     let (stream, event_id) = (StreamId { kind: AggregateKind::Agent, id: agent }, Uuid::now_v7());
-    let place = format!("2 {event_id} paused {event_version}").into_bytes();
-    let sealed = stack.stores.sealer.seal(&stream.to_string().into_bytes(), &place, b"{}", None).await;
+    let place = [&2_u64.to_be_bytes()[..], event_id.as_bytes(), &event_version.to_be_bytes(), b"paused"].concat();
+    let sealed = stack.stores.sealer.seal(&[b"agent/", &agent.as_bytes()[..]].concat(), &place, b"{}", None).await;
     let metadata = format!(r#"{{"actor":"system","correlation":"{event_id}"}}"#);
     let event = NewEvent { event_id, event_type: "paused", event_version, payload: sealed.ok().unwrap(), metadata };
     let streams = vec![StreamAppend { stream, expected: 1, events: vec![event] }];

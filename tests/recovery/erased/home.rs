@@ -143,7 +143,7 @@ impl Home {
     pub async fn rows_of(&self, person: Uuid) -> i64 {
         let id = self.id(person);
         let count = |table: &str| format!("(SELECT count(*) FROM {table} WHERE user_id = {id})");
-        let sum = ["subjects", "credentials", "sessions"].map(|table| count(table)).join(" + ");
+        let sum = ["subjects", "credentials", "sessions"].map(count).join(" + ");
         self.number(&format!("SELECT {sum}")).await
     }
 
