@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use marvin_domain::{Actor, Command, Directed, Envelope, Event, Metadata, Refusal, Sequence, State, StreamId};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 mod cache;
@@ -23,6 +24,9 @@ const CACHED_AGGREGATES_MAX: u64 = 20_000;
 const RACES_MAX: u32 = 3;
 /// How long a caller waits for a command. A store that takes longer is in trouble; the caller should hear of it and may ask again.
 pub const DISPATCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// KiB of sealed events on their way to the log, whether or not somebody still waits for them: fifty of the largest tasks, or a
+/// hundred thousand small commands. Beyond it callers wait their turn, so that memory stays bounded while the log is away.
+const UNDER_WAY_KIB_MAX: u32 = 256 * 1024;
 /// Events read at once while an aggregate is loaded.
 const LOAD_PAGE_EVENTS: u32 = 1_000;
 
@@ -103,6 +107,7 @@ pub struct Dispatcher {
     codec: Codec,
     cache: Aggregates,
     timeout: Duration,
+    under_way: Arc<Semaphore>,
 }
 
 /// A stream that a command touches, while it is being decided.
@@ -120,7 +125,9 @@ impl Dispatcher {
 
     /// A dispatcher with bounds other than the usual ones.
     pub fn bounded(log: Arc<dyn EventLog>, codec: Codec, bounds: Bounds) -> Self {
-        Self { log, codec, cache: Aggregates::new(bounds.cached_aggregates_max), timeout: bounds.timeout }
+        let Bounds { cached_aggregates_max, timeout } = bounds;
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY_KIB_MAX as usize));
+        Self { log, codec, cache: Aggregates::new(cached_aggregates_max), timeout, under_way }
     }
 
     /// How many aggregates are cached.
@@ -302,10 +309,14 @@ impl Dispatcher {
             streams.push(StreamAppend { stream: working.stream, expected, events });
         }
         let append = Append { command_id: meta.command_id, digest: meta.digest.clone(), streams };
+        // Whoever waits here can still go away. Behind it the command is on its way, for as long as the log takes.
+        let kib = u32::try_from(append.bytes() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
+        let place = self.under_way.clone().acquire_many_owned(kib).await;
         let dispatcher = self.clone();
         // In a task of its own: a caller that goes away, or whose time is over, between the commit and the cache must not leave
         // the cache behind.
         let appending = tokio::spawn(async move {
+            let _place = place;
             let receipt = dispatcher.log.append(append).await?;
             if !receipt.repeated {
                 for (stream, state, sequence) in states {

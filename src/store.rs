@@ -36,3 +36,17 @@ impl From<rusqlite::Error> for StoreError {
         }
     }
 }
+
+/// An error and everything that caused it, as one line: drivers say little by themselves, what the server said is their source.
+pub fn chain(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words = format!("{words}: {cause_words}");
+        }
+        source = cause.source();
+    }
+    words.lines().collect::<Vec<_>>().join(" ")
+}

@@ -10,15 +10,13 @@ use crate::{
 pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer> {
     let answer = match control::ask(&settings.data_dir, &request)? {
         Some(answer) => answer,
-        None => {
-            Stores::require(settings)?;
-            tokio::runtime::Runtime::new()?.block_on(async {
-                let stores = Stores::open(settings).await?;
-                let answer = control::perform(request, &stores.upkeep).await;
-                stores.close().await;
-                anyhow::Ok(answer)
-            })?
-        }
+        None => tokio::runtime::Runtime::new()?.block_on(async {
+            Stores::require(settings).await?;
+            let stores = Stores::open(settings).await?;
+            let answer = control::perform(request, &stores.upkeep).await;
+            stores.close().await;
+            anyhow::Ok(answer)
+        })?,
     };
     match answer {
         Answer::Failed { reason } => Err(anyhow::anyhow!(reason)),

@@ -26,8 +26,8 @@ const REPLAY_BATCH_EVENTS: u32 = 1_000;
 /// # Errors
 /// When a store cannot be opened or read, also while a server has the directory.
 pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::Result<ExitCode> {
-    Stores::require(settings)?;
     tokio::runtime::Runtime::new()?.block_on(async {
+        Stores::require(settings).await?;
         let stores = match accept_rollback {
             true => Stores::open_accepting_rollback(settings).await?,
             false => Stores::open(settings).await?,

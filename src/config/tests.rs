@@ -226,6 +226,7 @@ fn a_database_url_is_taken_whole_and_shown_without_its_password(#[case] url: &st
 #[case("postgres://u:p4ssw0rd@db/")]
 #[case("postgres://u:p4ssw0rd@db:port/prod")]
 #[case("postgres://u:p4ssw0rd@db/prod?sslmode=perhaps")]
+#[case("postgres://u:secret@p4ssw0rd@db/prod")]
 #[case("host=db dbname=prod password=p4ssw0rd")]
 fn what_is_no_database_url_is_refused_without_being_echoed(#[case] url: &str) {
     let refused = refusal(&["--database-url", url], &[]);

@@ -66,6 +66,8 @@ pub(super) fn database(text: &str) -> Result<String, String> {
         return Err(what());
     }
     let host = match host {
+        // The rest of a password whose @ was not escaped.
+        tokio_postgres::config::Host::Tcp(name) if name.contains('@') => return Err(what()),
         tokio_postgres::config::Host::Tcp(name) => name.clone(),
         tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
     };
@@ -118,6 +120,10 @@ pub(super) fn cipher(text: &str) -> Result<CipherSuite, String> {
 pub(super) fn instance(text: &str) -> Result<String, String> {
     let starts = text.starts_with(|first: char| first.is_ascii_lowercase());
     let continues = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    // An instance has a role and a second schema of such names.
+    if let Some(taken) = ["_subjects", "_app"].into_iter().find(|taken| text.ends_with(taken)) {
+        return Err(format!("{text:?} ends in {taken}, which is kept for what belongs to an instance"));
+    }
     if starts && continues && text.len() <= INSTANCE_CHARS_MAX {
         return Ok(text.to_owned());
     }
@@ -194,6 +200,8 @@ mod tests {
     #[case("mar-vin", false)]
     #[case("märvin", false)]
     #[case("marvin;drop", false)]
+    #[case("marvin_subjects", false)]
+    #[case("marvin_app", false)]
     fn an_instance_has_a_plain_name(#[case] text: &str, #[case] fits: bool) {
         assert_eq!(instance(text).is_ok(), fits);
     }

@@ -57,6 +57,14 @@ pub struct Append {
     pub streams: Vec<StreamAppend>,
 }
 
+impl Append {
+    /// Sealed bytes of all its events.
+    pub fn bytes(&self) -> usize {
+        let events = self.streams.iter().flat_map(|append| &append.events);
+        events.map(|event| event.payload.len() + event.metadata.len()).sum()
+    }
+}
+
 /// Where a command's events stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {

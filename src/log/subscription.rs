@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, warn};
 
 use super::{ReadError, StoredEvent, tail::Tail};
-use crate::health::Health;
+use crate::{health::Health, store::chain};
 
 /// Events read per batch: large enough to amortise a transaction, small enough to replay cheaply after a crash.
 pub const BATCH_EVENTS_MAX: u32 = 500;
@@ -157,7 +157,7 @@ async fn run(
     loop {
         let events = subscription.next().await.map_err(|error| match error {
             ReadError::Corrupt { position, reason } => FollowError::Stop { position, reason },
-            ReadError::Unavailable(_) | ReadError::Keys(_) => FollowError::Again(error.to_string()),
+            ReadError::Unavailable(_) | ReadError::Keys(_) => FollowError::Again(chain(&error)),
         })?;
         follower.take(&events).await?;
         if *pause != RETRY_INITIAL {

@@ -106,15 +106,17 @@ impl Tail {
     }
 
     /// Opens a page, up to the first event that cannot be opened; only where that is the very first is it an error.
-    pub(super) async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
+    pub(super) async fn open(&self, mut rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
         let Some(first) = rows.first().map(|row| row.position) else { return Ok(Vec::new()) };
-        let limit = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        match self.codec.open(rows).await {
-            Err(ReadError::Corrupt { position, .. }) if position > first => {
-                let before = self.log.read(first - 1, readable(first - 1, position, limit)).await?;
-                self.codec.open(before).await
+        loop {
+            let limit = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            match self.codec.open(rows).await {
+                // There may be another one before it: what is looked at later than keys is found later.
+                Err(ReadError::Corrupt { position, .. }) if position > first => {
+                    rows = self.log.read(first - 1, readable(first - 1, position, limit)).await?;
+                }
+                opened => return opened,
             }
-            opened => opened,
         }
     }
 

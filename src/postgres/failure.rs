@@ -1,11 +1,22 @@
 //! What a failed statement means for whoever asked.
 use std::sync::Arc;
-use tokio_postgres::{Error, error::SqlState};
+use tokio_postgres::{
+    Error,
+    error::{DbError, Severity, SqlState},
+};
 
 use crate::store::StoreError;
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
+        // Whatever it says, the session is over with it.
+        let is_over = |error: &Error| {
+            let severity = error.as_db_error().and_then(DbError::parsed_severity);
+            matches!(severity, Some(Severity::Fatal | Severity::Panic))
+        };
+        if is_over(&error) {
+            return Self::Unreachable(Arc::new(error));
+        }
         let Some(state) = error.code() else {
             // No answer of the server: the connection failed, or a value could not be encoded.
             return if error.is_closed() || is_io(&error) {
@@ -18,7 +29,7 @@ impl From<Error> for StoreError {
         match state.code() {
             "53100" => Self::Full(Arc::new(error)),
             "55P03" | "57014" | "40P01" => Self::Busy(Arc::new(error)),
-            "53300" | "57P01" | "57P02" | "57P03" | "25P03" => Self::Unreachable(Arc::new(error)),
+            "53300" => Self::Unreachable(Arc::new(error)),
             // A standby, or a primary that became one: the writer must find the new primary.
             code if code.starts_with("08") || *state == SqlState::READ_ONLY_SQL_TRANSACTION => {
                 Self::Unreachable(Arc::new(error))

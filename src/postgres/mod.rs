@@ -17,8 +17,10 @@ pub use migrate::PrepareError;
 
 /// Connections of the pool: readers and short statements. The log's writer and its listener have one each beside it.
 const POOL_CONNECTIONS_MAX: usize = 8;
-/// How long it may take to get a connection, made or free.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long each host of the URL may take to accept a connection; a dead one must leave time for the next.
+const HOST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long login and set-up may take beyond that.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement may take, sending and answer included. What a page of the log or a batch takes is far below.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for a lock, and how long a transaction may idle: who holds one longer has gone.
@@ -43,6 +45,7 @@ struct Own {
     tls: MakeRustlsConnect,
     instance: String,
     setup: String,
+    connect_timeout: Duration,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -57,7 +60,9 @@ impl Postgres {
     /// # Errors
     /// In words, when TLS cannot be set up.
     fn new(mut config: Config, instance: &str) -> Result<Self, String> {
-        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(ANSWER_TIMEOUT).keepalives_idle(ANSWER_TIMEOUT);
+        let connect_timeout =
+            HOST_TIMEOUT * u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX) + SETUP_TIMEOUT;
+        config.connect_timeout(HOST_TIMEOUT).tcp_user_timeout(ANSWER_TIMEOUT).keepalives_idle(ANSWER_TIMEOUT);
         config.application_name(format!("marvin {instance}"));
         let tls = tls::connector()?;
         let setup = setup(instance);
@@ -66,16 +71,16 @@ impl Postgres {
         let pool = Pool::builder(Manager::from_config(config.clone(), tls.clone(), manager))
             .max_size(POOL_CONNECTIONS_MAX)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(CONNECT_TIMEOUT))
-            .create_timeout(Some(CONNECT_TIMEOUT))
-            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .wait_timeout(Some(connect_timeout))
+            .create_timeout(Some(connect_timeout))
+            .recycle_timeout(Some(connect_timeout))
             .post_create(Hook::async_fn(move |client, _| {
                 let setup = on_create.clone();
                 Box::pin(async move { client.batch_execute(&setup).await.map_err(HookError::Backend) })
             }))
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { pool, own: Arc::new(Own { config, tls, instance: instance.to_owned(), setup }) })
+        Ok(Self { pool, own: Arc::new(Own { config, tls, instance: instance.to_owned(), setup, connect_timeout }) })
     }
 
     /// The instance, which is also the name of the log's schema.
@@ -116,7 +121,9 @@ impl Postgres {
     /// # Errors
     /// `Unreachable` when none can be had in time.
     pub async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| match error {
+        // The pool's own limits leave out the set-up, at which a server or a pooler may stall as well.
+        let got = tokio::time::timeout(self.own.connect_timeout, self.pool.get()).await;
+        got.map_err(|late| StoreError::Unreachable(Arc::new(late)))?.map_err(|error| match error {
             PoolError::Backend(error) => error.into(),
             PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
             other => StoreError::Unreachable(Arc::new(other)),
@@ -129,7 +136,7 @@ impl Postgres {
     /// `Unreachable` when none can be had in time.
     pub async fn dedicated(&self) -> Result<(Client, Wire), StoreError> {
         let connecting = self.own.config.connect(self.own.tls.clone());
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        match tokio::time::timeout(self.own.connect_timeout, connecting).await {
             Ok(connected) => Ok(connected?),
             Err(late) => Err(StoreError::Unreachable(Arc::new(late))),
         }

@@ -1,5 +1,6 @@
 //! The stores of this process, and what is built straight on them. The only place that knows the mode: embedded, on the files of a
 //! data directory, or services, on PostgreSQL.
+use secrecy::ExposeSecret;
 use std::{path::Path, sync::Arc};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::{
         codec::Codec,
         incarnation::{Incarnation, Incarnations},
     },
-    postgres::PrepareError,
+    postgres::{Postgres, PrepareError},
     rollback::{Place, SetBack},
     security::{
         keyfile::KeyFileError,
@@ -103,12 +104,21 @@ impl Stores {
     ///
     /// # Errors
     /// `Absent`.
-    pub fn require(settings: &Settings) -> Result<(), StartError> {
+    pub async fn require(settings: &Settings) -> Result<(), StartError> {
         let (file, what) = match settings.database_url {
             Some(_) => (settings.key_file.clone(), "is missing: no node was started here"),
             None => (settings.data_dir.join("log.db"), "is missing: the directory holds no log"),
         };
-        if file.exists() { Ok(()) } else { Err(StartError::Absent(format!("{} {what}", file.display()))) }
+        if !file.exists() {
+            return Err(StartError::Absent(format!("{} {what}", file.display())));
+        }
+        let instance = &settings.instance;
+        match &settings.database_url {
+            Some(url) if !Postgres::has_instance(url.expose_secret(), instance).await? => {
+                Err(StartError::Absent(format!("the database holds no instance {instance}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens the stores that the settings name, or makes them. What does not fit together stays as it is.

@@ -18,7 +18,10 @@ use crate::{
     },
     postgres::Postgres,
     rollback::{Place, Standing, compare},
-    security::{keyfile::MasterKey, subjects::postgres::PostgresSubjects},
+    security::{
+        keyfile::MasterKey,
+        subjects::{SubjectsError, postgres::PostgresSubjects},
+    },
     store::StoreError,
     upkeep::Upkeep,
     views::sqlite::SqliteViews,
@@ -35,8 +38,18 @@ pub(super) async fn open(
     let head = *log.head().borrow();
     // A key file is made only for a store that holds nothing yet: for the first node.
     let is_new = head == 0 && !PostgresSubjects::holds_keys(&postgres).await?;
+    let made = !settings.key_file.exists();
     let key = Arc::new(MasterKey::load_or_create(&settings.key_file, is_new)?);
-    let subjects = Arc::new(PostgresSubjects::open(postgres.clone(), key.clone(), head == 0).await?);
+    let subjects = match PostgresSubjects::open(postgres.clone(), key.clone(), head == 0).await {
+        Ok(subjects) => Arc::new(subjects),
+        Err(error) => {
+            // Another first node was faster: what was just made here opens nothing, and must not look like a key to keep.
+            if is_new && made && matches!(error, SubjectsError::WrongKey(_)) {
+                std::fs::remove_file(&settings.key_file).ok();
+            }
+            return Err(error.into());
+        }
+    };
 
     let views = SqliteViews::inspect(&data_dir.views())?;
     let (checkpoints, in_views) = (PostgresCheckpoints(postgres.clone()), SqliteViews::kept(&views)?);

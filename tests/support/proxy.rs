@@ -19,6 +19,8 @@ pub enum Weather {
     Fine,
     /// Connections stay, and nothing arrives.
     Silent,
+    /// A new connection is made and logged in, and then its first statement gets no answer.
+    SilentAfterLogin,
     /// What the client says arrives, the answers do not: the connection is cut when the server answers.
     AnswersCut,
     /// Nothing the client says arrives: the connection is cut as soon as it speaks, and new ones are.
@@ -76,6 +78,11 @@ async fn pass(
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if weather.wait_for(|weather| *weather != Weather::Silent).await.is_err() {
+            return;
+        }
+        // A statement without parameters, which is how a connection is set up.
+        if *weather.borrow() == Weather::SilentAfterLogin && cutting == Weather::Cut && buffer[0] == b'Q' {
+            weather.wait_for(|weather| *weather != Weather::SilentAfterLogin).await.ok();
             return;
         }
         let now = *weather.borrow();

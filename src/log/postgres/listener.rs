@@ -2,14 +2,14 @@
 //! stands behind it.
 use futures_util::{StreamExt, stream};
 use marvin_domain::Position;
-use std::time::Duration;
-use tokio::sync::watch;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Notify, watch};
 use tokio_postgres::AsyncMessage;
 use tracing::{debug, warn};
 
 use super::{advance, last_position};
 use crate::{
-    postgres::{Postgres, Wire},
+    postgres::{Postgres, STATEMENT_TIMEOUT, Wire},
     store::StoreError,
 };
 
@@ -48,15 +48,20 @@ pub(super) async fn listen(postgres: Postgres, head: watch::Sender<Position>) {
 
 async fn follow(postgres: &Postgres, head: &watch::Sender<Position>, pause: &mut Duration) -> Result<(), StoreError> {
     let (client, wire) = postgres.dedicated().await?;
-    let hearing = hear(wire, head);
+    let news = Notify::new();
+    let hearing = hear(wire, head, &news);
+    // The connection lives for as long as its client.
     let asking = async {
         postgres.set_up(&client).await?;
-        client.batch_execute(&format!("LISTEN \"{}\"", channel(postgres))).await?;
-        // What was said before this connection listened.
-        advance(head, last_position(postgres).await?);
-        *pause = RECONNECT_INITIAL;
-        // The connection lives for as long as its client.
-        std::future::pending().await
+        let listen = format!("LISTEN \"{}\"", channel(postgres));
+        let listening = tokio::time::timeout(STATEMENT_TIMEOUT, client.batch_execute(&listen)).await;
+        listening.map_err(|late| StoreError::Unreachable(Arc::new(late)))??;
+        loop {
+            // At first: what was said before this connection listened. Anyone may notify, so the log itself is asked.
+            advance(head, last_position(postgres).await?);
+            *pause = RECONNECT_INITIAL;
+            news.notified().await;
+        }
     };
     tokio::select! {
         () = hearing => Ok(()),
@@ -64,13 +69,14 @@ async fn follow(postgres: &Postgres, head: &watch::Sender<Position>, pause: &mut
     }
 }
 
-async fn hear(mut wire: Wire, head: &watch::Sender<Position>) {
+/// Wakes whoever asks when somebody says that the log goes on beyond what is known here.
+async fn hear(mut wire: Wire, head: &watch::Sender<Position>, news: &Notify) {
     let mut messages = stream::poll_fn(|context| wire.poll_message(context));
     while let Some(Ok(message)) = messages.next().await {
-        if let AsyncMessage::Notification(news) = message
-            && let Ok(position) = news.payload().parse()
+        if let AsyncMessage::Notification(said) = message
+            && said.payload().parse().is_ok_and(|position: Position| position > *head.borrow())
         {
-            advance(head, position);
+            news.notify_one();
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     log::{Append, AppendError},
     postgres::{Postgres, STATEMENT_TIMEOUT, Wire},
-    store::StoreError,
+    store::{StoreError, chain},
 };
 
 /// Commands that may wait; beyond it callers wait to hand theirs in, so that memory stays bounded.
@@ -90,14 +90,14 @@ fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut bytes = 0;
     while let Some(next) = waiting.pop_front() {
         let append = &next.append;
-        let is_full = batch.len() >= BATCH_COMMANDS_MAX || (bytes > 0 && bytes + size(append) > BATCH_BYTES_MAX);
+        let is_full = batch.len() >= BATCH_COMMANDS_MAX || (bytes > 0 && bytes + append.bytes() > BATCH_BYTES_MAX);
         let is_free =
             !ids.contains(&append.command_id) && append.streams.iter().all(|append| !streams.contains(&append.stream));
         // Also of who waits: what comes behind it on the same stream must not overtake it.
         ids.insert(append.command_id);
         streams.extend(append.streams.iter().map(|append| append.stream));
         if is_free && !is_full {
-            bytes += size(append);
+            bytes += append.bytes();
             batch.push(next);
         } else {
             left.push_back(next);
@@ -105,11 +105,6 @@ fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     }
     *waiting = left;
     batch
-}
-
-fn size(append: &Append) -> usize {
-    let events = append.streams.iter().flat_map(|append| &append.events);
-    events.map(|event| event.payload.len() + event.metadata.len()).sum()
 }
 
 /// A connection and the statement prepared on it. Its bytes are moved by whoever asks, in the same task: waking another one for
@@ -129,10 +124,11 @@ async fn over<T, E: Into<StoreError>>(
         tokio::select! {
             biased;
             answer = asking => answer.map_err(Into::into),
-            ended = &mut *wire => Err(match ended {
-                Err(error) => error.into(),
-                Ok(()) => StoreError::Unreachable(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset))),
-            }),
+            // However it ended, nothing more comes this way.
+            ended = &mut *wire => Err(StoreError::Unreachable(match ended {
+                Err(error) => Arc::new(error),
+                Ok(()) => Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+            })),
         }
     };
     match tokio::time::timeout(STATEMENT_TIMEOUT, moving).await {
@@ -164,7 +160,7 @@ impl Writer {
                     if Instant::now() + pause > deadline {
                         break error;
                     }
-                    warn!(error = %described(&error), commands = batch.len(), "a batch is sent again");
+                    warn!(error = %chain(&error), commands = batch.len(), "a batch is sent again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RECONNECT_MAX);
                 }
@@ -181,7 +177,7 @@ impl Writer {
                 outcomes
             }
             _ => {
-                warn!(error = %described(&error), commands = batch.len(), "a batch was not written");
+                warn!(error = %chain(&error), commands = batch.len(), "a batch was not written");
                 batch.iter().map(|_| Err(AppendError::Unavailable(error.clone()))).collect()
             }
         }
@@ -207,11 +203,6 @@ async fn connect(postgres: &Postgres) -> Result<Connected, StoreError> {
     over(&mut wire, postgres.set_up(&client)).await?;
     let statement = over(&mut wire, batch::prepare(&client)).await?;
     Ok(Connected { client, statement, wire })
-}
-
-fn described(error: &StoreError) -> String {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    format!("{error}{source}")
 }
 
 #[cfg(test)]

@@ -218,3 +218,58 @@ async fn one_command_that_the_database_cannot_take_fails_alone() {
     assert!(matches!(refused, Err(AppendError::Unavailable(_))));
     assert_eq!(subject.log.find_command(poison.command_id).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn what_a_session_makes_for_itself_is_not_what_the_functions_find() {
+    let subject = Adapter::Postgres.log().await;
+    let database = subject.database();
+    let running = database.prepare().await.client().await.unwrap();
+    // A view of the system's tables, under their name, that would run as the owner of the functions.
+    let trap = "CREATE FUNCTION pg_temp.trap() RETURNS xid LANGUAGE plpgsql AS \
+                $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$; \
+                CREATE TEMPORARY VIEW pg_class AS SELECT c.oid, c.relname, c.relnamespace, pg_temp.trap() AS relfrozenxid \
+                FROM pg_catalog.pg_class c; \
+                CREATE TEMPORARY TABLE events (LIKE events); CREATE TEMPORARY TABLE leases (LIKE leases)";
+    running.batch_execute(trap).await.unwrap();
+    let schema = marvin::postgres::subjects_schema(&database.instance);
+    let scrub = format!("SELECT \"{schema}\".scrub('sessions', pg_current_xact_id())");
+    running.batch_execute(&scrub).await.unwrap();
+    let nothing = "SELECT * FROM append_events('{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}')";
+    running.batch_execute(nothing).await.unwrap();
+    let paths = "SELECT proname::text FROM pg_proc WHERE pronamespace::regnamespace::text = ANY ($1) \
+                 AND NOT coalesce(proconfig::text LIKE '%, pg_catalog, pg_temp%', false)";
+    let schemas = [database.instance.clone(), schema];
+    let open = database.stranger().await.query(paths, &[&schemas.as_slice()]).await.unwrap();
+    assert!(open.is_empty(), "{} functions look into a session's own things first", open.len());
+}
+
+#[tokio::test]
+async fn only_the_running_program_and_the_owner_may_run_the_functions() {
+    let database = Database::shared();
+    drop(database.prepare().await);
+    let schemas = [database.instance.clone(), marvin::postgres::subjects_schema(&database.instance)];
+    let public = "SELECT count(*) FROM pg_proc WHERE pronamespace::regnamespace::text = ANY ($1) \
+                  AND has_function_privilege('public', oid, 'EXECUTE')";
+    let open = database.stranger().await.query_one(public, &[&schemas.as_slice()]).await.unwrap();
+    assert_eq!(open.get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn rights_that_a_restored_dump_lacks_are_given_again_at_the_start() {
+    let subject = Adapter::Postgres.log().await;
+    subject.log.append(append(stream(), 0, 1)).await.unwrap();
+    let (stranger, role) = (subject.database().stranger().await, format!("{}_app", subject.database().instance));
+    for schema in [subject.database().instance.clone(), marvin::postgres::subjects_schema(&subject.database().instance)]
+    {
+        let revoke = format!(
+            "REVOKE ALL ON SCHEMA {schema} FROM {role}; REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}; \
+             REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM {role}"
+        );
+        stranger.batch_execute(&revoke).await.unwrap();
+    }
+    let subject = subject.reopen().await;
+    assert_eq!(subject.log.append(append(stream(), 0, 1)).await.unwrap().position, 2);
+    let table = format!("{}.subjects", marvin::postgres::subjects_schema(&subject.database().instance));
+    let granted = stranger.query_one("SELECT has_table_privilege($1, $2, 'DELETE')", &[&role, &table]).await.unwrap();
+    assert!(granted.get::<_, bool>(0));
+}

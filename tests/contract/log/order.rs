@@ -177,3 +177,17 @@ async fn a_clock_that_was_set_back_makes_no_event_older_than_the_one_before_it(#
     assert!(stored[1].recorded_at > stored[0].recorded_at, "else this proves nothing");
     assert_eq!(stored[2].recorded_at, stored[1].recorded_at);
 }
+
+#[tokio::test]
+async fn news_that_somebody_else_makes_up_moves_no_head() {
+    let subject = Adapter::Postgres.log().await;
+    let liar = subject.database().stranger().await;
+    let channel = format!("marvin_{}", subject.database().instance);
+    for lie in ["18446744073709551615", "77", "no number", "-1", ""] {
+        liar.execute("SELECT pg_notify($1, $2)", &[&channel, &lie]).await.unwrap();
+    }
+    let other = subject.other_node().await;
+    let receipt = other.append(append(stream(), 0, 1)).await.unwrap();
+    subject.log.head().wait_for(|head| *head >= receipt.position).await.unwrap();
+    assert_eq!(*subject.log.head().borrow(), receipt.position);
+}

@@ -173,3 +173,46 @@ async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
     }
     assert_eq!(positions(&*subject.log).await, [1, 2, 3]);
 }
+
+#[tokio::test]
+async fn a_server_that_goes_silent_while_a_connection_is_set_up_is_told_and_comes_back_by_itself() {
+    let exposed = Exposed::new().await;
+    let killer = exposed.direct.database().stranger().await;
+    exposed.proxy.set(Weather::SilentAfterLogin);
+    let name = format!("marvin {}", exposed.direct.database().instance);
+    let all = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+    killer.query_one(all, &[&name]).await.unwrap();
+    let (written, read) = tokio::join!(exposed.send(&append(stream(), 0, 1)), exposed.log.read(0, 10));
+    assert!(unreachable(&written.unwrap()));
+    assert!(matches!(read, Err(ReadError::Unavailable(StoreError::Unreachable(_)))), "{read:?}");
+    exposed.proxy.set(Weather::Fine);
+    exposed.send(&append(stream(), 0, 1)).await.unwrap().unwrap();
+    assert_eq!(positions(&*exposed.log).await, [1, 2]);
+    let elsewhere = exposed.direct.log.append(append(stream(), 0, 1)).await.unwrap();
+    exposed.log.head().wait_for(|head| *head == elsewhere.position).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ended_while_it_was_idle_costs_no_command() {
+    let subject = Adapter::Postgres.log().await;
+    let killer = subject.database().stranger().await;
+    let name = format!("marvin {}", subject.database().instance);
+    for position in 1..=5 {
+        assert_eq!(subject.log.append(append(stream(), 0, 1)).await.unwrap().position, position);
+        let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1";
+        killer.query(end, &[&name]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_is_passed_over() {
+    let database = Database::shared();
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = database.address().rsplit_once(':').unwrap().1.to_owned();
+    let (dead, config) = (mute.local_addr().unwrap(), "target_session_attrs=read-write");
+    drop(mute);
+    let url = format!("postgres://postgres@{dead},127.0.0.1:{port}/postgres?{config}");
+    let both = Database { url, instance: database.instance.clone() };
+    let log = node(&both).await;
+    assert_eq!(log.append(append(stream(), 0, 1)).await.unwrap().position, 1);
+}
