@@ -18,7 +18,9 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, StoredKey};
-use super::{Checkpoint, Credential, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap};
+use super::{
+    Checkpoint, Credential, Forgotten, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap,
+};
 use crate::security::cipher::{DataKey, MAC_BYTES};
 use crate::security::keyfile::KeyWrap;
 use crate::sqlite::{backup::Snapshot, gather};
@@ -162,15 +164,20 @@ impl SubjectStore for SqliteSubjects {
         self.keyring.keys(user_ids, self).await
     }
 
-    async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError> {
-        let keyring = Arc::clone(&self.keyring);
-        let scrubbed = self.run(move |connection| {
-            let deleted = statements::delete_subject(connection, user_id);
+    async fn forget(&self, user_ids: &[Uuid]) -> Result<Forgotten, SubjectsError> {
+        let (keyring, user_ids) = (Arc::clone(&self.keyring), user_ids.to_vec());
+        let deleted = self.run(move |connection| {
+            let deleted = statements::delete_subjects(connection, &user_ids);
             // Also after an error, which may come from a commit that was done.
-            keyring.evict(&user_id);
-            deleted.and_then(|()| statements::scrub(connection))
+            user_ids.iter().for_each(|user_id| keyring.evict(user_id));
+            deleted
         });
-        all_scrubbed(scrubbed.await?)
+        // One connection, so whoever scrubs comes after all that was forgotten: there are no moments to tell apart.
+        deleted.await.map(|()| Forgotten(0))
+    }
+
+    async fn scrub(&self, _: Forgotten) -> Result<(), SubjectsError> {
+        all_scrubbed(self.run(|connection| statements::scrub(connection)).await?)
     }
 
     async fn put_credential(&self, credential: Credential) -> Result<(), SubjectsError> {

@@ -212,12 +212,13 @@ async fn no_file_keeps_bytes_of_the_forgotten() {
         store
             .run({
                 let id = *id;
-                move |connection| statements::delete_subject(connection, id)
+                move |connection| statements::delete_subjects(connection, &[id])
             })
             .await
             .unwrap();
     }
-    store.forget(forgotten[0].0).await.unwrap();
+    let last = store.forget(&[forgotten[0].0]).await.unwrap();
+    store.scrub(last).await.unwrap();
     let files = contents(&dir);
     for (id, wrapped, phc) in forgotten {
         let gone = *id == forgotten[0].0 || id.as_u128() % 8 != 0;
@@ -251,9 +252,10 @@ async fn an_erasure_that_a_reader_holds_up_says_so_and_may_be_repeated() {
     assert_eq!(store.keys(&[user(1)]).await.unwrap().len(), 1);
     let reader = Connection::open(file(&dir)).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM subjects").unwrap();
-    let answer = store.forget(user(1)).await;
-    assert!(matches!(answer, Err(SubjectsError::Unavailable(_))), "{answer:?}");
+    let forgotten = store.forget(&[user(1)]).await.unwrap();
     assert!(store.keys(&[user(1)]).await.unwrap().is_empty(), "the key is out of use at once");
+    let answer = store.scrub(forgotten).await;
+    assert!(matches!(answer, Err(SubjectsError::Unavailable(_))), "{answer:?}");
     reader.execute_batch("ROLLBACK").unwrap();
-    store.forget(user(1)).await.unwrap();
+    store.scrub(forgotten).await.unwrap();
 }
