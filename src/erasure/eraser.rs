@@ -106,6 +106,8 @@ impl Scrubber {
                     if self.taken.changed().await.is_err() {
                         return;
                     }
+                    // Having waited for it counts as having seen it.
+                    self.taken.mark_changed();
                 }
                 Err(error) => {
                     let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);

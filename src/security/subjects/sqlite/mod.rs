@@ -10,6 +10,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
@@ -27,6 +28,10 @@ use crate::sqlite::{backup::Snapshot, gather};
 use crate::store::StoreError;
 
 pub use open::holds_data;
+
+/// How long an erasure's rewriting waits for readers of the file, such as a backup. Whoever comes next, perhaps to forget somebody
+/// else, waits behind it, and it is tried again.
+const SCRUB_BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// One connection, one statement at a time: sign-ins are slowed by password hashing long before they are by this.
 #[derive(Debug)]
@@ -177,7 +182,13 @@ impl SubjectStore for SqliteSubjects {
     }
 
     async fn scrub(&self, _: Forgotten) -> Result<(), SubjectsError> {
-        all_scrubbed(self.run(|connection| statements::scrub(connection)).await?)
+        let scrubbed = self.run(|connection| {
+            connection.busy_timeout(SCRUB_BUSY_TIMEOUT)?;
+            let scrubbed = statements::scrub(connection);
+            connection.busy_timeout(open::BUSY_TIMEOUT)?;
+            scrubbed
+        });
+        all_scrubbed(scrubbed.await?)
     }
 
     async fn put_credential(&self, credential: Credential) -> Result<(), SubjectsError> {
