@@ -24,7 +24,7 @@ fn erased(position: u64, user: Uuid) -> Arc<Envelope> {
         command_id: id,
         recorded_at: Default::default(),
         metadata,
-        event: Event::User(UserEvent::Erased(UserErased {}.into())),
+        event: Event::User(UserEvent::Erased(UserErased {})),
     })
 }
 
