@@ -75,8 +75,9 @@ impl App {
             let process = Process::new(manager, dispatcher.clone(), views.clone(), stores.checkpoints.clone());
             loops.push(tokio::spawn(follow(tail.clone(), process, health.clone())));
         }
-        let eraser = Eraser::new(stores.subjects.clone());
+        let (eraser, scrubber) = Eraser::new(stores.subjects.clone());
         loops.push(tokio::spawn(follow(tail.clone(), eraser, health.clone())));
+        loops.push(tokio::spawn(scrubber.run(health.clone())));
 
         let kinds = Kinds::all(views.clone());
         let slots = stores.slots.clone();

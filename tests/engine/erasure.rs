@@ -4,6 +4,7 @@ use marvin::{
     dispatch::DispatchError,
     erasure::{Eraser, followed},
     log::subscription::Follower,
+    security::subjects::SubjectsError,
 };
 use marvin_domain::{Directed, Event, user::Role, user::UserCommand};
 use serde_json::json;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 async fn erase(stack: &Stack, user: uuid::Uuid) {
     stack.send(user, UserCommand::Erase).await;
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
-    Eraser::new(stack.stores.subjects.clone()).take(&events).await.unwrap();
+    let (mut eraser, mut scrubber) = Eraser::new(stack.stores.subjects.clone());
+    eraser.take(&events).await.unwrap();
+    scrubber.settle().await.unwrap();
 }
 
 #[tokio::test]
@@ -52,7 +55,7 @@ async fn a_key_that_is_missing_without_an_erasure_stops_reading_and_writing() {
     let ada = stack.user("a@example.com", &[Role::Member]).await;
     let agent = stack.agent("scribe").await;
     stack.task(agent, ada, json!("words")).await;
-    stack.stores.subjects.forget(ada).await.unwrap();
+    stack.stores.subjects.forget(&[ada]).await.unwrap();
     let rows = stack.stores.log.read(0, 100).await.unwrap();
     let read = stack.codec().open(rows).await;
     assert!(read.unwrap_err().to_string().contains("nobody erased them"));
@@ -80,10 +83,41 @@ async fn how_far_erasures_are_done_stands_beside_the_keys_so_a_restored_store_fo
     }
     std::fs::copy(directory.path().join("backup.db"), &kept).unwrap();
     let stack = Stack::over(directory).await;
-    let mut eraser = Eraser::new(stack.stores.subjects.clone());
+    let (mut eraser, mut scrubber) = Eraser::new(stack.stores.subjects.clone());
     let after = eraser.resume().await.unwrap();
     assert!(after < done, "a restored store of subjects was taken for done");
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
     eraser.take(&events).await.unwrap();
+    scrubber.settle().await.unwrap();
     assert!(stack.events().await.iter().any(|event| event.event.is_erased()));
+}
+
+#[tokio::test]
+async fn an_erasure_that_cannot_be_scrubbed_holds_up_no_later_one_and_is_finished_after_a_crash() {
+    let stack = Stack::new().await;
+    let subjects = stack.stores.subjects.clone();
+    let (ada, bob) =
+        (stack.user("a@example.com", &[Role::Member]).await, stack.user("b@example.com", &[Role::Member]).await);
+    let reader = rusqlite::Connection::open(stack.directory.path().join("data/subjects.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM subjects").unwrap();
+    let (mut eraser, mut scrubber) = Eraser::new(subjects.clone());
+    for user in [ada, bob] {
+        let after = stack.events().await.last().unwrap().position;
+        stack.send(user, UserCommand::Erase).await;
+        let events: Vec<_> = stack.events().await.into_iter().filter(|event| event.position > after).collect();
+        eraser.take(&events.into_iter().map(Arc::new).collect::<Vec<_>>()).await.unwrap();
+        assert!(subjects.keys(&[user]).await.unwrap().is_empty(), "the key is in use");
+        let answer = scrubber.settle().await;
+        assert!(matches!(answer, Err(SubjectsError::Unavailable(_))), "{answer:?}");
+    }
+    assert_eq!(followed(&*subjects).await.unwrap(), None, "the checkpoint moved past what is not finished");
+    drop((eraser, scrubber, subjects, reader));
+    let stack = stack.restarted().await;
+    let (mut eraser, mut scrubber) = Eraser::new(stack.stores.subjects.clone());
+    assert_eq!(eraser.resume().await.unwrap(), 0);
+    let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
+    eraser.take(&events).await.unwrap();
+    scrubber.settle().await.unwrap();
+    let done = followed(&*stack.stores.subjects).await.unwrap().unwrap().position;
+    assert_eq!(done, events.last().unwrap().position);
 }

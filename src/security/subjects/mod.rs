@@ -108,6 +108,10 @@ impl SubjectsError {
     }
 }
 
+/// A moment in the life of a store, not before some people were forgotten. It means nothing to another store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten(u64);
+
 /// The port that a database adapter fills. A call that fails changed nothing, except `forget`; each may be repeated.
 #[async_trait]
 pub trait SubjectStore: Send + Sync + std::fmt::Debug {
@@ -126,10 +130,19 @@ pub trait SubjectStore: Send + Sync + std::fmt::Debug {
     /// The data keys of these people, from a bounded cache where it can. Who has no row is absent from the answer.
     async fn keys(&self, user_ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<DataKey>>, SubjectsError>;
 
-    /// Erases the person's row with key, credentials and sessions, so that no file of the store holds their bytes.
+    /// Deletes these people's rows with keys, credentials and sessions, in one transaction. Here their keys are out of use at
+    /// once, on other nodes within a second; their bytes may stand in the files until [`scrub`](Self::scrub).
     ///
-    /// Safe to repeat, and to be repeated until it answers `Ok`: after an error the bytes may still stand on disk.
-    async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError>;
+    /// Safe to repeat, and to be repeated until it answers `Ok`. Who has no row is skipped.
+    async fn forget(&self, user_ids: &[Uuid]) -> Result<Forgotten, SubjectsError>;
+
+    /// Rewrites the files without the bytes of everyone who was forgotten up to that moment. It may take long: the store serves
+    /// nobody while a file is rewritten. Safe to repeat; it costs little where another node has done it.
+    ///
+    /// # Errors
+    /// `Unavailable`, also while somebody else's transaction holds on to the bytes. Repeat it for the *same* moment: a later one
+    /// would wait for transactions that began since, and so perhaps for ever.
+    async fn scrub(&self, forgotten: Forgotten) -> Result<(), SubjectsError>;
 
     /// Keeps a credential under the id that an event names; the same id again replaces the hash.
     ///

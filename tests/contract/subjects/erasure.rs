@@ -1,11 +1,11 @@
-//! What PostgreSQL's files keep of the erased: nothing, once `forget` has answered.
+//! What PostgreSQL's files keep of the erased: nothing, once `scrub` has answered.
 use super::*;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 /// A store in a database of its own, whose files hold nothing of other tests.
-async fn alone() -> (tempfile::TempDir, Database, Arc<MasterKey>, PostgresSubjects) {
+pub async fn alone() -> (tempfile::TempDir, Database, Arc<MasterKey>, PostgresSubjects) {
     let (directory, database) = (tempfile::tempdir().unwrap(), Database::own().await);
     let key = master(&directory, "master.key");
     let store = node(&database, &key).await.unwrap();
@@ -13,13 +13,13 @@ async fn alone() -> (tempfile::TempDir, Database, Arc<MasterKey>, PostgresSubjec
 }
 
 /// The bytes of a column of the store, in the order of ids.
-async fn column(stranger: &Client, database: &Database, name: &str, table: &str) -> Vec<Vec<u8>> {
+pub async fn column(stranger: &Client, database: &Database, name: &str, table: &str) -> Vec<Vec<u8>> {
     let sql = format!("SELECT {name} FROM {}_subjects.{table} ORDER BY 1", database.instance);
     stranger.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 /// The files of the database in which these bytes stand: tables, indexes, statistics.
-async fn files_with(stranger: &Client, bytes: &[u8]) -> Vec<String> {
+pub async fn files_with(stranger: &Client, bytes: &[u8]) -> Vec<String> {
     stranger.batch_execute("CHECKPOINT").await.unwrap();
     let sql = "SELECT name FROM (SELECT 'base/' || oid || '/' AS home FROM pg_database WHERE datname = current_database()) d, \
                LATERAL pg_ls_dir(home) AS name \
@@ -60,7 +60,7 @@ async fn no_file_keeps_bytes_of_the_forgotten() {
         assert!(!files_with(&stranger, secret).await.is_empty(), "the scan finds what is there");
     }
     for gone in [user(7), user(8), user(7)] {
-        store.forget(gone).await.unwrap();
+        erase(&store, &[gone]).await;
     }
     for (which, secret) in secrets.iter().enumerate() {
         assert_eq!(files_with(&stranger, secret).await, Vec::<String>::new(), "secret {which}");
@@ -96,12 +96,13 @@ async fn an_erasure_that_an_older_transaction_holds_up_says_so_and_may_be_repeat
     let reader = database.stranger().await;
     // A snapshot, and no lock on the store's tables.
     reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class").await.unwrap();
-    let answer = store.forget(user(1)).await;
-    assert!(matches!(answer, Err(SubjectsError::Unavailable(_))), "{answer:?}");
+    let forgotten = store.forget(&[user(1)]).await.unwrap();
     assert!(store.keys(&[user(1)]).await.unwrap().is_empty(), "the key is out of use at once");
+    let answer = store.scrub(forgotten).await;
+    assert!(matches!(answer, Err(SubjectsError::Unavailable(_))), "{answer:?}");
     assert!(!files_with(&stranger, &wrapped).await.is_empty(), "and still in the file");
     reader.batch_execute("ROLLBACK").await.unwrap();
-    store.forget(user(1)).await.unwrap();
+    store.scrub(forgotten).await.unwrap();
     assert_eq!(files_with(&stranger, &wrapped).await, Vec::<String>::new());
 }
 
@@ -117,16 +118,17 @@ async fn an_erasure_that_a_long_reader_holds_up_lets_others_through() {
     let reader = database.stranger().await;
     let lock = format!("BEGIN; LOCK TABLE {}_subjects.subjects IN ACCESS SHARE MODE", database.instance);
     reader.batch_execute(&lock).await.unwrap();
-    let forgetting = tokio::spawn({
+    let forgotten = store.forget(&[user(1)]).await.unwrap();
+    let scrubbing = tokio::spawn({
         let store = store.clone();
-        async move { store.forget(user(1)).await }
+        async move { store.scrub(forgotten).await }
     });
-    while !forgetting.is_finished() {
+    while !scrubbing.is_finished() {
         let asked = timeout(HELD_UP_MAX, store.user_by_email("ada@example.org")).await;
         asked.expect("others wait behind the erasure").unwrap();
     }
-    let answer = forgetting.await.unwrap();
+    let answer = scrubbing.await.unwrap();
     assert!(matches!(answer, Err(SubjectsError::Unavailable(_))), "{answer:?}");
     reader.batch_execute("ROLLBACK").await.unwrap();
-    store.forget(user(1)).await.unwrap();
+    store.scrub(forgotten).await.unwrap();
 }

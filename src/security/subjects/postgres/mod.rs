@@ -10,7 +10,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, WrappedRows};
-use super::{Checkpoint, Credential, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap};
+use super::{
+    Checkpoint, Credential, Forgotten, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap,
+};
 use crate::postgres::{Parameter, Postgres, subjects_schema};
 use crate::security::cipher::{DataKey, MAC_BYTES};
 use crate::security::keyfile::KeyWrap;
@@ -137,11 +139,15 @@ impl SubjectStore for PostgresSubjects {
         self.keyring.keys(user_ids, &self.tables).await
     }
 
-    async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError> {
-        let deleted = self.tables.delete(user_id).await;
-        // Also after an error: the row may be gone, and only the answer lost.
-        self.keyring.evict(&user_id);
-        self.tables.scrub(&["sessions", "credentials", "subjects"], &deleted?).await
+    async fn forget(&self, user_ids: &[Uuid]) -> Result<Forgotten, SubjectsError> {
+        let deleted = self.tables.delete(user_ids).await;
+        // Also after an error: the rows may be gone, and only the answer lost.
+        user_ids.iter().for_each(|user_id| self.keyring.evict(user_id));
+        deleted
+    }
+
+    async fn scrub(&self, forgotten: Forgotten) -> Result<(), SubjectsError> {
+        self.tables.scrub(&["sessions", "credentials", "subjects"], forgotten).await
     }
 
     async fn put_credential(&self, credential: Credential) -> Result<(), SubjectsError> {

@@ -6,9 +6,9 @@ use deadpool_postgres::Object;
 use uuid::Uuid;
 
 use super::{Tables, unavailable};
-use crate::postgres::STATEMENT_TIMEOUT;
+use crate::postgres::{Parameter, STATEMENT_TIMEOUT};
 use crate::security::subjects::keyring::{FACTS, Replacement, StoredKey, WrappedRows};
-use crate::security::subjects::{Registration, SubjectsError};
+use crate::security::subjects::{Forgotten, Registration, SubjectsError};
 use crate::store::StoreError;
 
 /// Registrations share this lock, on every node; a rotation takes it alone to replace the keys of the instance. So it waits
@@ -102,11 +102,16 @@ impl Tables {
             .ok_or_else(|| SubjectsError::unavailable("the keys of this instance are gone"))
     }
 
-    /// Deletes the person; the schema deletes their credentials and sessions in the same transaction. Answers a transaction
+    /// Deletes these people; the schema deletes their credentials and sessions in the same transaction. Answers a transaction
     /// that is not older than the deletion, also when somebody deleted them before.
-    pub(super) async fn delete(&self, user_id: Uuid) -> Result<String, SubjectsError> {
-        let sql = "WITH gone AS (DELETE FROM $S.subjects WHERE user_id = $1) SELECT pg_current_xact_id()::text";
-        Ok(self.query(sql, &[&user_id]).await?[0].get(0))
+    pub(super) async fn delete(&self, user_ids: &[Uuid]) -> Result<Forgotten, SubjectsError> {
+        self.moment("SELECT $S.forget($1)::text", &[&user_ids]).await
+    }
+
+    /// A transaction, by the text of its number.
+    async fn moment(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Forgotten, SubjectsError> {
+        let rows = self.query(sql, parameters).await?;
+        rows[0].get::<_, &str>(0).parse().map(Forgotten).map_err(SubjectsError::unavailable)
     }
 }
 
@@ -167,8 +172,8 @@ impl WrappedRows for Tables {
     }
 
     async fn scrub_replaced(&self) -> Result<(), SubjectsError> {
-        let rows = self.query("SELECT pg_current_xact_id()::text", &[]).await?;
-        self.scrub(&["instance_keys", "subjects"], rows[0].get(0)).await
+        let replaced = self.moment("SELECT pg_current_xact_id()::text", &[]).await?;
+        self.scrub(&["instance_keys", "subjects"], replaced).await
     }
 }
 

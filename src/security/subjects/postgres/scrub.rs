@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, error::SqlState};
 
 use super::{Tables, unavailable};
-use crate::security::subjects::SubjectsError;
+use crate::security::subjects::{Forgotten, SubjectsError};
 use crate::store::StoreError;
 
 /// How long the rewriting of one table may take: a million people take some seconds.
@@ -18,11 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE_INITIAL: Duration = Duration::from_millis(10);
 
 impl Tables {
-    /// Rewrites these tables without what the transaction `gone`, or one before it, deleted. Safe to repeat.
+    /// Rewrites these tables without what the transaction `gone`, or one before it, deleted; those that another node has
+    /// rewritten since are left alone. Safe to repeat.
     ///
     /// # Errors
-    /// `Unavailable` when somebody reads a table all the while, or has a transaction open that is older than `gone`.
-    pub(super) async fn scrub(&self, tables: &[&str], gone: &str) -> Result<(), SubjectsError> {
+    /// `Unavailable` when somebody reads a table all the while, or has a transaction open that is older than `gone`, or another
+    /// node's rewriting takes long.
+    pub(super) async fn scrub(&self, tables: &[&str], gone: Forgotten) -> Result<(), SubjectsError> {
+        let gone = gone.0.to_string();
         let deadline = Instant::now() + PATIENCE;
         // Outside the pool: it may take long, and under a limit of its own.
         let (client, wire) = self.postgres.dedicated().await.map_err(unavailable)?;

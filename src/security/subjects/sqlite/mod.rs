@@ -10,6 +10,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
@@ -18,13 +19,19 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, StoredKey};
-use super::{Checkpoint, Credential, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap};
+use super::{
+    Checkpoint, Credential, Forgotten, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap,
+};
 use crate::security::cipher::{DataKey, MAC_BYTES};
 use crate::security::keyfile::KeyWrap;
 use crate::sqlite::{backup::Snapshot, gather};
 use crate::store::StoreError;
 
 pub use open::holds_data;
+
+/// How long an erasure's rewriting waits for readers of the file, such as a backup. Whoever comes next, perhaps to forget somebody
+/// else, waits behind it, and it is tried again.
+const SCRUB_BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// One connection, one statement at a time: sign-ins are slowed by password hashing long before they are by this.
 #[derive(Debug)]
@@ -162,13 +169,24 @@ impl SubjectStore for SqliteSubjects {
         self.keyring.keys(user_ids, self).await
     }
 
-    async fn forget(&self, user_id: Uuid) -> Result<(), SubjectsError> {
-        let keyring = Arc::clone(&self.keyring);
-        let scrubbed = self.run(move |connection| {
-            let deleted = statements::delete_subject(connection, user_id);
+    async fn forget(&self, user_ids: &[Uuid]) -> Result<Forgotten, SubjectsError> {
+        let (keyring, user_ids) = (Arc::clone(&self.keyring), user_ids.to_vec());
+        let deleted = self.run(move |connection| {
+            let deleted = statements::delete_subjects(connection, &user_ids);
             // Also after an error, which may come from a commit that was done.
-            keyring.evict(&user_id);
-            deleted.and_then(|()| statements::scrub(connection))
+            user_ids.iter().for_each(|user_id| keyring.evict(user_id));
+            deleted
+        });
+        // One connection, so whoever scrubs comes after all that was forgotten: there are no moments to tell apart.
+        deleted.await.map(|()| Forgotten(0))
+    }
+
+    async fn scrub(&self, _: Forgotten) -> Result<(), SubjectsError> {
+        let scrubbed = self.run(|connection| {
+            connection.busy_timeout(SCRUB_BUSY_TIMEOUT)?;
+            let scrubbed = statements::scrub(connection);
+            connection.busy_timeout(open::BUSY_TIMEOUT)?;
+            scrubbed
         });
         all_scrubbed(scrubbed.await?)
     }

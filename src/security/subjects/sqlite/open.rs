@@ -18,7 +18,7 @@ mod embedded {
 }
 
 /// How long a statement waits for another process, such as a backup, before it fails: longer than any of ours takes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Credentials and wrapped keys are nobody else's business; the files beside the database take over its mode.
 const MODE: u32 = 0o600;
 /// Whether the file holds anything that an absent key file would make unreadable.

@@ -111,9 +111,13 @@ pub fn wrapped_keys(connection: &Connection, user_ids: &[Uuid]) -> Result<Vec<(U
     Ok(found)
 }
 
-/// Deletes the person; the schema deletes their credentials and sessions in the same transaction.
-pub fn delete_subject(connection: &Connection, user_id: Uuid) -> Result<()> {
-    connection.prepare_cached("DELETE FROM subjects WHERE user_id = ?1")?.execute([user_id.as_bytes()]).map(drop)
+/// Deletes these people; the schema deletes their credentials and sessions in the same transaction.
+pub fn delete_subjects(connection: &mut Connection, user_ids: &[Uuid]) -> Result<()> {
+    let transaction = connection.transaction()?;
+    for user_id in user_ids {
+        transaction.prepare_cached("DELETE FROM subjects WHERE user_id = ?1")?.execute([user_id.as_bytes()])?;
+    }
+    transaction.commit()
 }
 
 /// Rewrites the files without what was deleted; answers whether nobody stood in the way.

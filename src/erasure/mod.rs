@@ -1,11 +1,9 @@
-//! Finishes erasures: when the log says that a person is erased, their key, credentials and sessions are destroyed.
-//!
-//! The event comes first and this may be repeated, so an erasure that a crash cut short is finished after the restart.
+//! What the log says of erasures: how far they are done, which of them a log that was set back has lost, and who is erased.
 use async_trait::async_trait;
 use marvin_domain::{
-    Actor, AggregateKind, Directed, Envelope, Event, Metadata, Position, StreamId,
+    Actor, AggregateKind, Directed, Event, Metadata, StreamId,
     instance::{self, InstanceCommand},
-    user::{UserErased, UserEvent},
+    user::UserErased,
 };
 use moka::sync::Cache;
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,17 +11,15 @@ use uuid::Uuid;
 
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
-    log::{
-        Append, EventLog, StreamAppend,
-        checkpoint::{Checkpoint, IDLE_EVENTS_MAX},
-        codec::Codec,
-        subscription::{FollowError, Follower},
-    },
+    log::{Append, EventLog, StreamAppend, checkpoint::Checkpoint, codec::Codec},
     security::{
         sealer::Erasures,
         subjects::{SubjectStore, SubjectsError},
     },
 };
+
+mod eraser;
+pub use eraser::{Eraser, Scrubber};
 
 /// Names the checkpoint beside the keys.
 pub const NAME: &str = "erasure";
@@ -32,53 +28,12 @@ const ERASED_CACHED_MAX: u64 = 100_000;
 /// Events of a user's stream read at once.
 const STREAM_PAGE_EVENTS: u32 = 1_000;
 
-/// Its checkpoint stands beside the keys: a restored store of subjects is behind again, and forgets again.
-pub struct Eraser {
-    subjects: Arc<dyn SubjectStore>,
-    stored: Position,
-}
-
-impl Eraser {
-    pub fn new(subjects: Arc<dyn SubjectStore>) -> Self {
-        Self { subjects, stored: 0 }
-    }
-}
-
 /// How far the store of subjects has followed the log; none when it never did.
 ///
 /// # Errors
 /// When the store cannot be reached.
 pub async fn followed(subjects: &dyn SubjectStore) -> Result<Option<Checkpoint>, SubjectsError> {
     subjects.checkpoint(NAME).await
-}
-
-#[async_trait]
-impl Follower for Eraser {
-    fn name(&self) -> String {
-        NAME.to_owned()
-    }
-
-    async fn resume(&mut self) -> Result<Position, FollowError> {
-        let checkpoint = followed(&*self.subjects).await.map_err(|error| FollowError::Again(error.to_string()))?;
-        self.stored = checkpoint.map_or(0, |checkpoint| checkpoint.position);
-        Ok(self.stored)
-    }
-
-    async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
-        let again = |error: SubjectsError| FollowError::Again(error.to_string());
-        let Some(last) = events.last() else { return Ok(()) };
-        let mut acted = false;
-        for event in events.iter().filter(|event| matches!(event.event, Event::User(UserEvent::Erased(_)))) {
-            self.subjects.forget(event.stream.id).await.map_err(again)?;
-            acted = true;
-        }
-        // The first batch is remembered too: from then on an empty log beside this store is known to be a lost one.
-        if acted || self.stored == 0 || last.position - self.stored >= IDLE_EVENTS_MAX {
-            self.subjects.put_checkpoint(NAME, Checkpoint::behind(last)).await.map_err(again)?;
-            self.stored = last.position;
-        }
-        Ok(())
-    }
 }
 
 /// Records erasures anew that a log which was set back no longer tells of: whoever is registered there, has lost their key, and is
