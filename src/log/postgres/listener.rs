@@ -13,6 +13,8 @@ use crate::{
     store::StoreError,
 };
 
+/// Between two notifications: short against what a person notices, long against an append, which would wait for them.
+const NEWS_INTERVAL: Duration = Duration::from_millis(10);
 /// Pause before a lost connection is made again; doubles up to the maximum.
 const RECONNECT_INITIAL: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
@@ -22,7 +24,8 @@ fn channel(postgres: &Postgres) -> String {
     format!("marvin_{}", postgres.instance())
 }
 
-/// Tells other nodes where the log ends. While one notification is on its way, any number of appends become the next one.
+/// Tells other nodes where the log ends. While one notification is on its way, and for a while after it, any number of appends
+/// become the next one.
 pub(super) async fn notify(postgres: Postgres, mut head: watch::Receiver<Position>) {
     let channel = channel(&postgres);
     while head.changed().await.is_ok() {
@@ -30,6 +33,7 @@ pub(super) async fn notify(postgres: Postgres, mut head: watch::Receiver<Positio
         if let Err(error) = postgres.execute("SELECT pg_notify($1, $2)", &[&channel, &position]).await {
             debug!(error = %error, "other nodes were not told of new events; they poll");
         }
+        tokio::time::sleep(NEWS_INTERVAL).await;
     }
 }
 
