@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::runtime::Runtime;
 
 use super::{
-    Ratio, Target, median_latency,
+    Ratio, Target, median,
     sample::{Keys, ROWS_AT_ONCE, STREAM_EVENTS, new_stream},
     seconds_each, setting, take_turns,
 };
@@ -63,13 +63,18 @@ impl Subject {
 
     /// The median time of a command whose writer is alone.
     pub fn write_alone(&self, runtime: &Runtime) -> f64 {
-        let stream = new_stream();
-        median_latency(LONE_COMMANDS, |index| {
-            let sequence = index as u64 + 1;
-            runtime
-                .block_on(async { self.log.append(self.keys.command(stream, sequence).await).await })
-                .expect("nothing is in the way");
-        })
+        let (stream, log, keys) = (new_stream(), self.log.clone(), self.keys.clone());
+        // In a task of the runtime, as the dispatcher appends.
+        let writing = runtime.spawn(async move {
+            let mut times = Vec::with_capacity(LONE_COMMANDS);
+            for sequence in 1..=LONE_COMMANDS as u64 {
+                let start = Instant::now();
+                log.append(keys.command(stream, sequence).await).await.expect("nothing is in the way");
+                times.push(start.elapsed().as_secs_f64());
+            }
+            times
+        });
+        median(&runtime.block_on(writing).expect("it does not panic"))
     }
 
     /// Seconds an event, reading, opening and decoding `count` of them after `after`, as whoever follows the log does.

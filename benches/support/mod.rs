@@ -143,7 +143,11 @@ pub fn median_latency(count: usize, mut call: impl FnMut(usize)) -> f64 {
         call(index);
         start.elapsed().as_secs_f64()
     };
-    middle(&sorted((0..count).map(timed).collect()))
+    median(&(0..count).map(timed).collect::<Vec<_>>())
+}
+
+pub fn median(times: &[f64]) -> f64 {
+    middle(&sorted(times.to_vec()))
 }
 
 fn sorted(mut numbers: Vec<f64>) -> Vec<f64> {

@@ -54,16 +54,19 @@ BEGIN
                     e_command_index)
              WITH ORDINALITY AS e (type, id, sequence, event_type, event_version, payload, metadata, event_id, command_id,
                                    command_index, ordinal);
-        -- A stream may also stand behind what is expected; then no index is violated, but nothing stands there.
-        IF NOT EXISTS (
-            SELECT FROM unnest(s_type, s_id, s_expected) AS s (type, id, expected)
-            WHERE s.expected > 0 AND NOT EXISTS (
-                SELECT FROM events WHERE aggregate_type = s.type AND aggregate_id = s.id AND sequence = s.expected
-            )
-        ) THEN
-            RETURN;
+        -- A stream may also stand behind what is expected; then no index is violated, but nothing stands there. Most commands begin
+        -- their stream, and need no look.
+        IF 0 < ANY (s_expected) THEN
+            IF EXISTS (
+                SELECT FROM unnest(s_type, s_id, s_expected) AS s (type, id, expected)
+                WHERE s.expected > 0 AND NOT EXISTS (
+                    SELECT FROM events WHERE aggregate_type = s.type AND aggregate_id = s.id AND sequence = s.expected
+                )
+            ) THEN
+                RAISE unique_violation;
+            END IF;
         END IF;
-        RAISE unique_violation;
+        RETURN;
     EXCEPTION WHEN unique_violation THEN
         -- What was inserted is undone; the lock is still held.
     END;
