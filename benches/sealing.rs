@@ -22,9 +22,10 @@ fn main() {
     let rounds = setting("MARVIN_BENCH_ROUNDS", ROUNDS);
     note(&format!("Sealing: {PART_BYTES} bytes a part, {SLICES} slices of a hundred parts a round."));
     let clear = [b'x'; PART_BYTES];
-    let scope = format!("task/{}", Uuid::now_v7());
-    let place = format!("facts 17 {} step_completed 1", Uuid::now_v7());
-    let (scope, place) = (scope.as_bytes(), place.as_bytes());
+    // As the log does: a scope is a stream; a place is a sequence, an event id, a version and a type.
+    let scope = [&b"task/"[..], Uuid::now_v7().as_bytes()].concat();
+    let place = [&b"facts "[..], &17_u64.to_be_bytes(), Uuid::now_v7().as_bytes(), &[0, 1], b"step_completed"].concat();
+    let (scope, place) = (&scope[..], &place[..]);
 
     let reference = XChaCha20Poly1305::new(&[7; 32].into());
     let nonce = [9; 24];

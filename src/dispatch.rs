@@ -1,6 +1,6 @@
 //! Dispatches commands: loads the aggregates, lets them decide, appends what they decided, and decides again on a lost race.
 //!
-//! Reads streams only, never a view. A cached aggregate is a guess that the append verifies.
+//! Reads streams only, never a view, and of events the facts, never a person's words. A cached aggregate is a guess that the append verifies.
 use chrono::{DateTime, Utc};
 use marvin_domain::{Actor, Command, Directed, Envelope, Event, Metadata, Refusal, Sequence, State, StreamId};
 use std::{sync::Arc, time::Duration};
@@ -158,12 +158,12 @@ impl Dispatcher {
         loop {
             let rows = self.log.read_stream(stream, loaded.sequence, LOAD_PAGE_EVENTS).await?;
             let is_last = !is_full(&rows, LOAD_PAGE_EVENTS);
-            for envelope in self.codec.open(rows).await? {
+            for row in rows {
                 let expected = loaded.sequence + 1;
-                if envelope.sequence != expected {
+                if row.sequence != expected {
                     return Err(DispatchError::Corrupt(format!("{stream} has no event at sequence {expected}")));
                 }
-                loaded.apply(&envelope);
+                loaded.apply(self.codec.open_facts(&row)?, row.sequence, row.position);
             }
             if is_last {
                 return Ok(self.cache.remember(stream, loaded));

@@ -139,9 +139,9 @@ macro_rules! aggregates {
             }
 
             /// Folds one event in. An event of another aggregate is a programming error of the log's reader and is ignored.
-            pub fn apply(&mut self, event: &Event) {
+            pub fn apply(&mut self, event: Event) {
                 match (self, event) {
-                    $((Self::$name(state), Event::$name(event)) => cqrs_es::Aggregate::apply(state, event.clone()),)+
+                    $((Self::$name(state), Event::$name(event)) => cqrs_es::Aggregate::apply(state, event),)+
                     _ => debug_assert!(false, "an event was applied to another aggregate"),
                 }
             }

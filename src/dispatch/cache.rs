@@ -1,5 +1,5 @@
 //! Aggregates kept between commands. Each is a guess about its stream that the append verifies.
-use marvin_domain::{Envelope, Position, Sequence, State, StreamId};
+use marvin_domain::{Envelope, Event, Position, Sequence, State, StreamId};
 use moka::{ops::compute::Op, sync::Cache};
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ impl Loaded {
     }
 
     /// Folds in the stream's next event.
-    pub fn apply(&mut self, envelope: &Envelope) {
-        self.state.apply(&envelope.event);
-        (self.sequence, self.position) = (envelope.sequence, envelope.position);
+    pub fn apply(&mut self, event: Event, sequence: Sequence, position: Position) {
+        self.state.apply(event);
+        (self.sequence, self.position) = (sequence, position);
     }
 }
 
@@ -70,7 +70,7 @@ impl Aggregates {
         self.kept.entry(envelope.stream).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(loaded) if loaded.sequence + 1 == envelope.sequence => {
                 let mut next = Loaded::clone(&loaded);
-                next.apply(envelope);
+                next.apply(envelope.event.clone(), envelope.sequence, envelope.position);
                 Op::Put(Arc::new(next))
             }
             Some(loaded) if is_behind(&loaded) => Op::Remove,

@@ -49,7 +49,7 @@ impl Codec {
             .iter()
             .map(|row| Sealed {
                 scope: scope(row.stream),
-                place: place(row.sequence, row.event_id, &row.event_type, row.event_version),
+                place: place_of(row),
                 payload: &row.payload,
             })
             .collect::<Vec<_>>();
@@ -66,6 +66,17 @@ impl Codec {
             envelopes.push(envelope);
         }
         Ok(envelopes)
+    }
+
+    /// Opens the facts of a row, which is all that decisions are made of; the words in it stay sealed, and read as erased.
+    ///
+    /// # Errors
+    /// `Corrupt` when they do not open, or when this program does not know the row's type.
+    pub fn open_facts(&self, row: &StoredEvent) -> Result<Event, ReadError> {
+        let corrupt = |reason: String| ReadError::Corrupt { position: row.position, reason };
+        let facts = self.sealer.open_facts(&scope(row.stream), &place_of(row), &row.payload).map_err(corrupt)?;
+        Event::decode(row.stream.kind, &row.event_type, row.event_version, &facts, None)
+            .map_err(|error| corrupt(error.to_string()))
     }
 
     /// Words are absent only when the person whom the event is about was erased: not because they were cut off, nor because
@@ -107,6 +118,10 @@ fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
 
 fn scope(stream: StreamId) -> Vec<u8> {
     [stream.kind.as_str().as_bytes(), b"/", stream.id.as_bytes()].concat()
+}
+
+fn place_of(row: &StoredEvent) -> Vec<u8> {
+    place(row.sequence, row.event_id, &row.event_type, row.event_version)
 }
 
 /// Bytes rather than text, since each event read pays for it. The type comes last: all before it has a fixed length.

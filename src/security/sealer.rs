@@ -18,6 +18,7 @@ const HEAD_BYTES: usize = 5;
 /// What goes before a place, so that neither part opens as the other. Neither begins as the other does.
 const FACTS: &[u8] = b"facts ";
 const PERSONAL: &[u8] = b"personal ";
+const DAMAGED_FRAME: &str = "its frame is damaged";
 
 /// Tells a person who was erased from one whose key is missing for a bad reason.
 #[async_trait]
@@ -102,7 +103,7 @@ impl Sealer {
         let mut subjects = Vec::new();
         for (index, item) in sealed.iter().enumerate() {
             let unreadable = |reason: &str| SealError::Unreadable { index, reason: reason.to_owned() };
-            let (facts, personal) = split(item.payload).ok_or_else(|| unreadable("its frame is damaged"))?;
+            let (facts, personal) = split(item.payload).ok_or_else(|| unreadable(DAMAGED_FRAME))?;
             let subject = match personal {
                 [] => None,
                 personal => Some(cipher::key_id(personal).map_err(|error| unreadable(&error.to_string()))?),
@@ -133,6 +134,15 @@ impl Sealer {
             opened.push(Opened { facts, personal, subject });
         }
         Ok(opened)
+    }
+
+    /// Opens the facts of one payload and leaves its personal part sealed.
+    ///
+    /// # Errors
+    /// In words, when they do not open.
+    pub fn open_facts(&self, scope: &[u8], place: &[u8], payload: &[u8]) -> Result<Vec<u8>, String> {
+        let (facts, _) = split(payload).ok_or(DAMAGED_FRAME)?;
+        cipher::open_at(&self.facts_key, scope, [FACTS, place], facts).map_err(|error| error.to_string())
     }
 
     async fn keys(&self, subjects: &[Uuid]) -> Result<HashMap<Uuid, Arc<DataKey>>, SealError> {

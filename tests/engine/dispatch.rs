@@ -1,7 +1,7 @@
 //! Commands under races, repeats and restarts.
 use crate::stack::{Stack, meta, submission};
 use futures_util::future::join_all;
-use marvin::dispatch::DispatchError;
+use marvin::{dispatch::DispatchError, log::ReadError};
 use marvin_domain::{
     Directed, RefusalKind,
     agent::AgentCommand,
@@ -160,4 +160,17 @@ async fn a_command_that_would_append_nothing_is_decided_by_the_log_and_not_by_a_
     other_node.dispatch(&meta(), &[Directed::new(agent, AgentCommand::Retire)]).await.unwrap();
     let refused = stack.dispatcher.dispatch(&meta(), &[Directed::new(agent, AgentCommand::Pause)]).await;
     assert!(matches!(refused, Err(DispatchError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_decision_needs_no_persons_key() {
+    let stack = Stack::new().await;
+    let (user, agent) = (stack.user("a@example.com", &[Role::Member]).await, stack.agent("scribe").await);
+    let task = stack.task(agent, user, json!({ "secret": "words" })).await;
+    stack.stores.subjects.forget(&[user]).await.unwrap();
+    let stack = stack.restarted().await;
+    let rows = stack.stores.log.read(0, 10_000).await.unwrap();
+    let unreadable = stack.codec().open(rows).await;
+    assert!(matches!(unreadable, Err(ReadError::Corrupt { .. })), "the key is gone, and nobody erased the person");
+    stack.send(task, TaskCommand::Cancel { reason: CancelReason::Requested }).await;
 }

@@ -82,11 +82,11 @@ fn codes<E: Refuse, const N: usize>(errors: [E; N]) -> String {
 fn a_state_applies_what_it_decides() {
     let mut state = State::new(AggregateKind::User);
     for event in samples::of(AggregateKind::User) {
-        state.apply(&event);
+        state.apply(event);
     }
     assert_eq!(decided(state.handle(UserCommand::Erase.into())), Ok(Vec::new()));
     let mut state = State::new(AggregateKind::Agent);
-    state.apply(&samples::of(AggregateKind::Agent)[0]);
+    state.apply(samples::of(AggregateKind::Agent).swap_remove(0));
     let recorded = decided(state.handle(AgentCommand::Retire.into())).unwrap();
     assert_eq!(recorded.iter().map(Event::event_type).collect::<Vec<_>>(), ["retired"]);
     assert_eq!(decided(state.handle(AgentCommand::Retire.into())), Ok(Vec::new()));

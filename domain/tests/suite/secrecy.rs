@@ -74,9 +74,24 @@ fn no_state_remembers_anything_personal() {
     for &kind in AggregateKind::ALL {
         let mut state = State::new(kind);
         for event in samples::of(kind) {
-            state.apply(&event);
+            state.apply(event);
             assert_silent("the state", &serialised(&state));
             assert_silent("the state", &format!("{state:?}"));
+        }
+    }
+}
+
+/// Whoever decides opens the facts only.
+#[test]
+fn a_state_is_the_same_whether_or_not_the_words_were_read() {
+    for &kind in AggregateKind::ALL {
+        let (mut told, mut untold) = (State::new(kind), State::new(kind));
+        for event in samples::of(kind) {
+            let mut silent = event.clone();
+            silent.erase();
+            told.apply(event);
+            untold.apply(silent);
+            assert_eq!(serialised(&told), serialised(&untold));
         }
     }
 }

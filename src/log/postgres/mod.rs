@@ -3,9 +3,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use marvin_domain::{AggregateKind, Position, Sequence, StreamId};
-use std::{pin::pin, sync::Arc};
+use std::{error::Error, pin::pin, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
-use tokio_postgres::Row;
+use tokio_postgres::{
+    Row,
+    types::{FromSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +24,7 @@ mod listener;
 mod writer;
 
 const COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, \
-                       metadata::text, event_id, command_id, recorded_at";
+                       metadata, event_id, command_id, recorded_at";
 
 pub struct PostgresLog {
     postgres: Postgres,
@@ -147,11 +150,24 @@ fn stored_event(row: &Row) -> Result<StoredEvent, ReadError> {
         event_version: u16::try_from(version)
             .map_err(|_| ReadError::Corrupt { position, reason: format!("{version} is no version of an event") })?,
         payload: row.get(6),
-        metadata: row.get(7),
+        metadata: row.get::<_, AsWritten>(7).0,
         event_id: row.get(8),
         command_id: row.get(9),
         recorded_at: row.get::<_, DateTime<Utc>>(10),
     })
+}
+
+/// JSON as its bytes stand in the table: a cast to text would be made a row, and parsing is its reader's.
+struct AsWritten(String);
+
+impl<'a> FromSql<'a> for AsWritten {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?.to_owned()))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSON
+    }
 }
 
 /// The stream of a row that begins with position, kind and id at `column`.
