@@ -29,7 +29,7 @@ use crate::{
     },
     setup::SetupTokens,
     stores::{StartError, Stores},
-    views::{ViewStore, documents::Documents, projector::Projector, query::Views},
+    views::{documents::Documents, projector::Projector, query::Views},
 };
 
 /// Expired sessions are removed, and gauges are set, this often.
@@ -51,7 +51,6 @@ impl App {
     /// See [`StartError`]; nothing runs then.
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
         let stores = Stores::open(settings).await?;
-        let views_store: Arc<dyn ViewStore> = Arc::new(stores.views.clone());
         let (log, codec) = (stores.log.clone(), stores.codec.clone());
         let health = Health::default();
         let tail = Tail::new(log.clone(), codec.clone());
@@ -65,12 +64,12 @@ impl App {
         let mut reached = Vec::new();
         for fold in marvin_projections::all() {
             let (sender, receiver) = watch::channel(0);
-            reached.push((fold.clone(), receiver));
-            let projector = Projector::new(fold, views_store.clone(), documents.clone(), sender);
-            projector.prepare().await?;
+            let head = *tail.head().borrow();
+            let projector = Projector::start(fold, stores.views.clone(), documents.clone(), head, sender).await?;
+            reached.push((projector.table().clone(), receiver));
             loops.push(tokio::spawn(follow(tail.clone(), projector, health.clone())));
         }
-        let views = Views::new(views_store, documents, reached);
+        let views = Views::new(stores.views.clone(), documents, reached);
         for manager in process::all() {
             let process = Process::new(manager, dispatcher.clone(), views.clone(), stores.checkpoints.clone());
             loops.push(tokio::spawn(follow(tail.clone(), process, health.clone())));

@@ -7,7 +7,7 @@ use marvin_domain::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Document, Key, Projection};
+use crate::{Document, Field, Key, Projection};
 
 #[derive(Debug)]
 pub struct Agents;
@@ -31,7 +31,7 @@ impl Document for AgentDocument {}
 impl Projection for Agents {
     const NAME: &'static str = "agents";
     const VERSION: u32 = 1;
-    const FIELDS: &'static [&'static str] = &["kind", "status"];
+    const FIELDS: &'static [Field] = &[Field::text("kind"), Field::text("status")];
     const INDEXES: &'static [&'static [&'static str]] = &[&["kind"], &["status"]];
     type Document = AgentDocument;
 

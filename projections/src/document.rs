@@ -1,7 +1,7 @@
 //! Documents as a view store keeps them: facts, a personal part of one person, and the keys they are found by.
 use marvin_domain::Position;
-use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{borrow::Cow, fmt};
 use uuid::Uuid;
 
 /// A document of a read model. Its own JSON is its facts; the personal part is kept beside it, under its subject's key.
@@ -21,9 +21,76 @@ pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt:
     }
 }
 
+/// A fact of a document by which lists may be filtered and sorted. A view store keeps it beside the sealed document, in clear.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Field {
+    /// Lower case and `_`: it can stand in a table.
+    pub name: Cow<'static, str>,
+    pub kind: FieldKind,
+}
+
+/// What the keys of a field are, besides [`Key::Null`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// [`Key::Id`].
+    Id,
+    /// [`Key::Text`].
+    Text,
+    /// [`Key::Integer`].
+    Integer,
+    /// [`Key::Integer`]: milliseconds since 1970.
+    Time,
+    /// [`Key::Integer`]: 0 or 1.
+    Flag,
+}
+
+impl Field {
+    pub const fn id(name: &'static str) -> Self {
+        Self::new(name, FieldKind::Id)
+    }
+
+    pub const fn text(name: &'static str) -> Self {
+        Self::new(name, FieldKind::Text)
+    }
+
+    pub const fn integer(name: &'static str) -> Self {
+        Self::new(name, FieldKind::Integer)
+    }
+
+    pub const fn time(name: &'static str) -> Self {
+        Self::new(name, FieldKind::Time)
+    }
+
+    pub const fn flag(name: &'static str) -> Self {
+        Self::new(name, FieldKind::Flag)
+    }
+
+    const fn new(name: &'static str, kind: FieldKind) -> Self {
+        Self { name: Cow::Borrowed(name), kind }
+    }
+}
+
+impl FieldKind {
+    /// Whether a document may have this key in a field of this kind.
+    pub fn takes(self, key: &Key) -> bool {
+        match key {
+            Key::Id(_) => self == Self::Id,
+            Key::Text(_) => self == Self::Text,
+            Key::Integer(number) => match self {
+                Self::Integer | Self::Time => true,
+                Self::Flag => matches!(number, 0 | 1),
+                Self::Id | Self::Text => false,
+            },
+            Key::Null => true,
+        }
+    }
+}
+
 /// The value of an index field: an id, a state, a number or a time, never personal text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
+    Id(Uuid),
     Text(String),
     Integer(i64),
     Null,
@@ -31,7 +98,7 @@ pub enum Key {
 
 impl From<Uuid> for Key {
     fn from(id: Uuid) -> Self {
-        Self::Text(id.to_string())
+        Self::Id(id)
     }
 }
 

@@ -3,7 +3,7 @@ use marvin_domain::{Envelope, Position};
 use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 use uuid::Uuid;
 
-use crate::{Document, Key, RawDocument};
+use crate::{Document, Field, Key, RawDocument};
 
 /// A read model, named for what users see.
 pub trait Projection: Send + Sync + 'static {
@@ -11,7 +11,7 @@ pub trait Projection: Send + Sync + 'static {
     /// Raise it whenever a document would come out differently: the view is then built anew beside the old one.
     const VERSION: u32;
     /// Facts by which lists may be filtered, in the order of [`Projection::keys`].
-    const FIELDS: &'static [&'static str];
+    const FIELDS: &'static [Field];
     /// Fields that lists are filtered by together, and sorted by last. Each gets an index, with the id behind it.
     const INDEXES: &'static [&'static [&'static str]];
     type Document: Document;
@@ -42,7 +42,7 @@ pub enum FoldError {
 pub trait Fold: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
-    fn fields(&self) -> &'static [&'static str];
+    fn fields(&self) -> &'static [Field];
     fn indexes(&self) -> &'static [&'static [&'static str]];
     fn ids(&self, event: &Envelope) -> Vec<Uuid>;
     /// Folds `events`, in order, into the `loaded` documents and answers those that changed.
@@ -76,7 +76,7 @@ impl<P: Projection> Fold for Typed<P> {
         P::VERSION
     }
 
-    fn fields(&self) -> &'static [&'static str] {
+    fn fields(&self) -> &'static [Field] {
         P::FIELDS
     }
 

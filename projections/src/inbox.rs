@@ -7,7 +7,7 @@ use marvin_domain::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Document, Key, Projection};
+use crate::{Document, Field, Key, Projection};
 
 #[derive(Debug)]
 pub struct Inbox;
@@ -42,7 +42,7 @@ impl Document for NotificationDocument {
 impl Projection for Inbox {
     const NAME: &'static str = "inbox";
     const VERSION: u32 = 1;
-    const FIELDS: &'static [&'static str] = &["recipient", "unread"];
+    const FIELDS: &'static [Field] = &[Field::id("recipient"), Field::flag("unread")];
     const INDEXES: &'static [&'static [&'static str]] = &[&["recipient"], &["recipient", "unread"]];
     type Document = NotificationDocument;
 

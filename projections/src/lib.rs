@@ -12,7 +12,7 @@ pub mod inbox;
 pub mod tasks;
 pub mod users;
 
-pub use document::{Document, Key, RawDocument};
+pub use document::{Document, Field, FieldKind, Key, RawDocument};
 pub use fold::{Fold, FoldError, Projection, fold_of};
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Document, Key, Projection};
+use crate::{Document, Field, Key, Projection};
 
 #[derive(Debug)]
 pub struct Tasks;
@@ -151,8 +151,14 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
     const VERSION: u32 = 1;
-    const FIELDS: &'static [&'static str] =
-        &["agent_id", "requested_by", "conversation_id", "status", "priority", "ready_at"];
+    const FIELDS: &'static [Field] = &[
+        Field::id("agent_id"),
+        Field::id("requested_by"),
+        Field::id("conversation_id"),
+        Field::text("status"),
+        Field::integer("priority"),
+        Field::time("ready_at"),
+    ];
     const INDEXES: &'static [&'static [&'static str]] = &[
         &["agent_id"],
         &["agent_id", "status", "priority"],

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-use crate::{Document, Key, Projection};
+use crate::{Document, Field, Key, Projection};
 
 #[derive(Debug)]
 pub struct Users;
@@ -48,7 +48,7 @@ impl Document for UserDocument {
 impl Projection for Users {
     const NAME: &'static str = "users";
     const VERSION: u32 = 1;
-    const FIELDS: &'static [&'static str] = &["status"];
+    const FIELDS: &'static [Field] = &[Field::text("status")];
     const INDEXES: &'static [&'static [&'static str]] = &[&["status"]];
     type Document = UserDocument;
 

@@ -12,8 +12,8 @@ use crate::{
     stores::Stores,
     time::rfc3339,
     views::{
-        ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewId, ViewStore, documents::Documents, projector::Projector,
-        sqlite::SqliteViews,
+        ListQuery, Order, PAGE_DOCUMENTS_MAX, State, Table, ViewId, ViewStore, documents::Documents,
+        projector::Projector, sqlite::SqliteViews,
     },
 };
 
@@ -63,7 +63,7 @@ fn tell_accepted(accepted: &[SetBack], erased_again: &[Uuid]) {
 
 /// Compares every document of every view with one folded from the log alone; answers how many differ.
 async fn compare(stores: &Stores) -> anyhow::Result<usize> {
-    let live = &stores.views;
+    let live = &*stores.views;
     let directory = tempfile::tempdir()?;
     let fresh: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&directory.path().join("views.db"))?);
     let tail = Tail::new(stores.log.clone(), stores.codec.clone());
@@ -71,11 +71,15 @@ async fn compare(stores: &Stores) -> anyhow::Result<usize> {
     let mut differences = 0;
     for fold in marvin_projections::all() {
         let view = ViewId::of(&*fold);
-        live.ensure(view).await?;
-        let upto = live.checkpoint(view).await?.map_or(0, |checkpoint| checkpoint.position);
-        replay(&tail, fold.clone(), fresh.clone(), documents.clone(), upto).await?;
-        let (found, expected) = (all(live, &documents, view).await?, all(&*fresh, &documents, view).await?);
-        let wrong = differing(&found, &expected);
+        let rows = live.tables().await?;
+        let serving = rows.iter().find(|row| row.state == State::Live && row.table.is_of(view));
+        let upto = serving.map_or(0, |row| row.checkpoint.position);
+        let found = match serving {
+            Some(row) => all(live, &documents, &row.table).await?,
+            None => Opened::new(),
+        };
+        let replayed = replay(&tail, fold.clone(), fresh.clone(), documents.clone(), upto).await?;
+        let wrong = differing(&found, &all(&*fresh, &documents, &replayed).await?);
         println!("{}: {} documents at position {upto}, {} differ from a replay", view.name, found.len(), wrong.len());
         for id in &wrong {
             println!("  {id} differs: delete views.db, the next start builds it anew");
@@ -85,16 +89,15 @@ async fn compare(stores: &Stores) -> anyhow::Result<usize> {
     Ok(differences)
 }
 
-/// Folds the log up to `upto` into an empty store, by the same projector that serves.
+/// Folds the log up to `upto` into an empty store, by the same projector that serves; answers the table.
 async fn replay(
     tail: &Arc<Tail>,
     fold: Arc<dyn Fold>,
     store: Arc<dyn ViewStore>,
     documents: Documents,
     upto: Position,
-) -> anyhow::Result<()> {
-    let mut projector = Projector::new(fold, store, documents, watch::channel(0).0);
-    projector.prepare().await?;
+) -> anyhow::Result<Table> {
+    let mut projector = Projector::start(fold, store, documents, upto, watch::channel(0).0).await?;
     let mut after = 0;
     while after < upto {
         let mut events = tail.read(after, REPLAY_BATCH_EVENTS).await?;
@@ -103,19 +106,19 @@ async fn replay(
         after = last.position;
         projector.take(&events).await?;
     }
-    Ok(())
+    Ok(projector.table().clone())
 }
 
 type Opened = BTreeMap<Uuid, RawDocument>;
 
-async fn all(store: &dyn ViewStore, documents: &Documents, view: ViewId) -> anyhow::Result<Opened> {
+async fn all(store: &dyn ViewStore, documents: &Documents, table: &Table) -> anyhow::Result<Opened> {
     let (mut found, mut before) = (Opened::new(), None);
     loop {
         let query = ListQuery { filters: Vec::new(), order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
-        let page = store.list(view, query).await?;
+        let page = store.list(table, query).await?.documents;
         let Some(last) = page.last() else { return Ok(found) };
         before = Some(last.id);
-        found.extend(documents.open(view, page).await?.into_iter().map(|document| (document.id, document)));
+        found.extend(documents.open(table, page).await?.into_iter().map(|document| (document.id, document)));
     }
 }
 

@@ -177,7 +177,10 @@ impl From<DispatchError> for Problem {
 impl From<ViewError> for Problem {
     fn from(error: ViewError) -> Self {
         match error {
-            ViewError::Unavailable(_) => Self::unavailable("The views cannot be reached.", RETRY_AFTER_S),
+            ViewError::Unavailable(_) | ViewError::Gone => {
+                Self::unavailable("The views cannot be reached.", RETRY_AFTER_S)
+            }
+            building @ ViewError::Building { .. } => Self::unavailable(sentence(&building.to_string()), RETRY_AFTER_S),
             error => Self::internal(error),
         }
     }

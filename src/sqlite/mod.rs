@@ -19,6 +19,8 @@ use writer::Writer;
 
 use crate::store::StoreError;
 
+/// Milliseconds since 1970 by the database's clock, as SQL.
+pub const NOW_MS: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 /// Connections that read at once: more than the cores of a small machine gain nothing.
 const READERS_MAX: usize = 4;
 

@@ -47,7 +47,7 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
     let subjects = SqliteSubjects::inspect(&subjects_path, key.clone(), is_new).await?;
     let views = SqliteViews::inspect(&data_dir.views())?;
     let mut set_back = compare(&log, Place::Views, "views.db", SqliteViews::kept(&views)?)?;
-    set_back.extend(compare(&log, Place::Log, "log.db", kept(&log, "name")?)?);
+    set_back.extend(compare(&log, Place::Log, "log.db", kept(&log)?)?);
     refuse(&set_back, accepts_rollback)?;
     let subjects = Arc::new(subjects.prepare().await?);
     let erasures = erasures(&*subjects).await?;
@@ -67,7 +67,7 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
         upkeep: Upkeep::of_files(log.clone(), subjects.clone(), key),
         log,
         subjects,
-        views,
+        views: Arc::new(views),
         set_back,
         end,
         data_dir,

@@ -26,7 +26,7 @@ use crate::{
     sqlite::OpenError,
     store::StoreError,
     upkeep::Upkeep,
-    views::{ViewError, sqlite::SqliteViews},
+    views::{ViewError, ViewStore},
 };
 
 mod embedded;
@@ -65,7 +65,7 @@ pub enum StartError {
 pub struct Stores {
     pub log: Arc<dyn EventLog>,
     pub subjects: Arc<dyn SubjectStore>,
-    pub views: SqliteViews,
+    pub views: Arc<dyn ViewStore>,
     pub slots: Arc<dyn Slots>,
     pub checkpoints: Arc<dyn Checkpoints>,
     pub sealer: Arc<Sealer>,
@@ -86,7 +86,7 @@ pub struct Stores {
 struct Opened {
     log: Arc<dyn EventLog>,
     subjects: Arc<dyn SubjectStore>,
-    views: SqliteViews,
+    views: Arc<dyn ViewStore>,
     slots: Arc<dyn Slots>,
     checkpoints: Arc<dyn Checkpoints>,
     incarnations: Arc<dyn Incarnations>,
@@ -177,7 +177,7 @@ impl Stores {
         }
         for SetBack { place, follower, .. } in &self.accepted {
             match place {
-                Place::Views => self.views.forget(follower).await?,
+                Place::Views => forget(&*self.views, follower).await?,
                 Place::Log => self.checkpoints.store(follower, Checkpoint::START).await?,
                 Place::Subjects => self.subjects.put_checkpoint(follower, Checkpoint::START).await?,
             }
@@ -200,7 +200,7 @@ impl Stores {
             Some(file) => file.close().await.map_err(|error| error.to_string()),
             None => Ok(()),
         };
-        let views = self.views.database().close().await.map_err(|error| error.to_string());
+        let views = self.views.close().await.map_err(|error| error.to_string());
         let subjects = self.subjects.close().await.map_err(|error| error.to_string());
         for (file, closed) in [("log.db", log), ("views.db", views), ("subjects.db", subjects)] {
             if let Err(error) = closed {
@@ -213,6 +213,14 @@ impl Stores {
 /// How far erasures are done, as a checkpoint to compare with the log.
 async fn erasures(subjects: &dyn SubjectStore) -> Result<Option<(String, Checkpoint)>, SubjectsError> {
     Ok(followed(subjects).await?.map(|checkpoint| (erasure::NAME.to_owned(), checkpoint)))
+}
+
+/// Drops the table of this name, so that the log builds it anew.
+async fn forget(views: &dyn ViewStore, table: &str) -> Result<(), ViewError> {
+    for row in views.tables().await?.iter().filter(|row| row.table.to_string() == table) {
+        views.drop_table(&row.table).await?;
+    }
+    Ok(())
 }
 
 fn refuse(set_back: &[SetBack], accepts_rollback: bool) -> Result<(), StartError> {

@@ -69,7 +69,7 @@ pub(super) async fn open(
         upkeep: Upkeep::of_keys(subjects.clone(), key),
         log,
         subjects,
-        views: SqliteViews::prepare(views)?,
+        views: Arc::new(SqliteViews::prepare(views)?),
         set_back,
         end,
         file: None,

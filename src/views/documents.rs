@@ -3,7 +3,7 @@ use marvin_projections::RawDocument;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{SealedDocument, ViewError, ViewId};
+use super::{SealedDocument, Table, ViewError};
 use crate::{
     security::sealer::{SealError, Sealed, Sealer},
     store::StoreError,
@@ -22,15 +22,15 @@ impl Documents {
 
     /// # Errors
     /// `Unavailable` when a person's key cannot be had.
-    pub async fn seal(&self, view: ViewId, documents: Vec<RawDocument>) -> Result<Vec<SealedDocument>, ViewError> {
+    pub async fn seal(&self, table: &Table, documents: Vec<RawDocument>) -> Result<Vec<SealedDocument>, ViewError> {
         let mut sealed = Vec::with_capacity(documents.len());
         for document in documents {
             let RawDocument { id, position, facts, personal, subject, keys } = document;
             let body = self
                 .sealer
-                .seal(&scope(view), id.as_bytes(), &facts, personal.zip(subject))
+                .seal(&scope(table), id.as_bytes(), &facts, personal.zip(subject))
                 .await
-                .map_err(|error| error_of(view, &[], error))?;
+                .map_err(|error| error_of(table, &[], error))?;
             sealed.push(SealedDocument { id, position, body, keys });
         }
         Ok(sealed)
@@ -40,17 +40,17 @@ impl Documents {
     ///
     /// # Errors
     /// `Corrupt` at the first that does not open.
-    pub async fn open(&self, view: ViewId, documents: Vec<SealedDocument>) -> Result<Vec<RawDocument>, ViewError> {
+    pub async fn open(&self, table: &Table, documents: Vec<SealedDocument>) -> Result<Vec<RawDocument>, ViewError> {
         let sealed = documents
             .iter()
             .map(|document| Sealed {
-                scope: scope(view),
+                scope: scope(table),
                 place: document.id.as_bytes().to_vec(),
                 payload: &document.body,
             })
             .collect::<Vec<_>>();
         let ids: Vec<Uuid> = documents.iter().map(|document| document.id).collect();
-        let opened = self.sealer.open(&sealed).await.map_err(|error| error_of(view, &ids, error))?;
+        let opened = self.sealer.open(&sealed).await.map_err(|error| error_of(table, &ids, error))?;
         let raw = documents.into_iter().zip(opened).map(|(document, opened)| RawDocument {
             id: document.id,
             position: document.position,
@@ -63,15 +63,16 @@ impl Documents {
     }
 }
 
-fn scope(view: ViewId) -> Vec<u8> {
-    format!("view/{}/{}", view.name, view.version).into_bytes()
+/// Every build of a projection's version seals alike: what one holds, another may.
+fn scope(table: &Table) -> Vec<u8> {
+    format!("view/{}/{}", table.name, table.version).into_bytes()
 }
 
-fn error_of(view: ViewId, ids: &[Uuid], error: SealError) -> ViewError {
+fn error_of(table: &Table, ids: &[Uuid], error: SealError) -> ViewError {
     match error {
         SealError::Unavailable(reason) => ViewError::Unavailable(StoreError::Commit(reason)),
         SealError::Unreadable { index, reason } => {
-            ViewError::Corrupt { view: view.name, id: ids.get(index).copied().unwrap_or_default(), reason }
+            ViewError::Corrupt { view: table.name.clone(), id: ids.get(index).copied().unwrap_or_default(), reason }
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Views: where the documents of projections are kept and found.
 //!
-//! Owns one table per projection NAME and VERSION, written together with the checkpoint that it reflects, so that a crash
-//! repeats a batch and never skips one. A view may be dropped at any time: the log builds it again. Documents come sealed; what
-//! is in clear are index fields, and those are ids, states, numbers and times only.
+//! Owns the tables of documents and the registry that says of each what it is for and how far it came. A table is written
+//! together with its checkpoint, so that a crash repeats a batch and never skips one, and only by whoever holds its newest token.
+//! It may be dropped at any time: the log builds it again. Documents come sealed; what is in clear are index fields, and those
+//! are ids, states, numbers and times only.
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use marvin_domain::Position;
-use marvin_projections::{Fold, Key};
+use marvin_projections::{Field, Fold, Key};
+use std::{fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 pub mod documents;
 pub mod projector;
 pub mod query;
+mod sql;
 pub mod sqlite;
 
 use crate::{log::checkpoint::Checkpoint, store::StoreError};
@@ -18,13 +22,13 @@ use crate::{log::checkpoint::Checkpoint, store::StoreError};
 /// Documents a page of a list may hold.
 pub const PAGE_DOCUMENTS_MAX: u32 = 1_000;
 
-/// Which table: a projection's name and version, and the fields that it may be filtered by.
+/// A projection as this program knows it: what a table of it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewId {
     pub name: &'static str,
     pub version: u32,
-    pub fields: &'static [&'static str],
-    /// Fields that lists are filtered by together.
+    pub fields: &'static [Field],
+    /// Fields that lists are filtered by together, and sorted by last.
     pub indexes: &'static [&'static [&'static str]],
 }
 
@@ -34,19 +38,85 @@ impl ViewId {
     }
 }
 
+/// One table of documents.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// The projection's.
+    pub name: String,
+    /// The projection's.
+    pub version: u32,
+    /// 1, 2, 3 … within name and version: the first, and one more for each rebuild. No number is ever used again.
+    pub build: u32,
+    /// As its maker knew them, which may have been an older or a newer program.
+    pub fields: Arc<[Field]>,
+}
+
+/// What the store calls the table.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "view_{}_{}_{}", self.name, self.version, self.build)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It is being filled; nobody reads it.
+    Building,
+    /// It is read, and kept up.
+    Live,
+    /// Another build took its place. Nobody should begin to read it, nobody writes to it, and it is dropped some time after its
+    /// last reader.
+    Retired,
+    /// Somebody called the filling off. Nobody writes to it until [`ViewStore::begin`] takes it up again.
+    Cancelled,
+}
+
+/// Where a projection stopped, and why: everything before the position is in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    pub position: Position,
+    pub reason: String,
+}
+
+/// A table's line in the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow {
+    pub table: Table,
+    pub state: State,
+    /// The last event that the table reflects.
+    pub checkpoint: Checkpoint,
+    /// Of whoever writes to the table; 0 when nobody ever did.
+    pub token: u64,
+    pub stopped: Option<Stopped>,
+    pub begun_at: DateTime<Utc>,
+    /// Where the log ended when the table was begun.
+    pub target: Position,
+    /// Since somebody last said that they read it, or since it was begun; by the store's clock.
+    pub unread_for: Duration,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedDocument {
     pub id: Uuid,
     /// The last event that was folded in.
     pub position: Position,
     pub body: Vec<u8>,
-    /// In the order of the view's fields.
+    /// In the order of the table's fields.
     pub keys: Vec<Key>,
+}
+
+/// Documents, and what they are known to reflect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub documents: Vec<SealedDocument>,
+    /// Every event up to this one is in them; later ones may be.
+    pub position: Position,
 }
 
 /// A condition on one field of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
+    /// One of these. [`Key::Null`] is like no key, not even itself.
     In(&'static str, Vec<Key>),
     /// Present and at most this number or time.
     AtMost(&'static str, i64),
@@ -64,6 +134,8 @@ pub enum Order {
     Newest,
     /// By this field, highest first, and then by id, oldest first.
     HighestThenOldest(&'static str),
+    /// By this field, lowest first, and then by id, newest first.
+    LowestThenNewest(&'static str),
 }
 
 #[derive(Debug, Clone)]
@@ -72,7 +144,7 @@ pub struct ListQuery {
     pub order: Order,
     /// With `Newest`: only ids before this one.
     pub before: Option<Uuid>,
-    /// 1..=1,000.
+    /// 1..=1,000; what is beyond is taken for the nearer end.
     pub limit: u32,
 }
 
@@ -81,52 +153,164 @@ pub enum ViewError {
     /// Retry with backoff.
     #[error("the view store is unavailable")]
     Unavailable(#[from] StoreError),
-    /// A list asked for a field that the view does not have.
+    /// A list asked for a field that the table does not have, or by a key that the field cannot have.
     #[error("{0} is no field of this view")]
     UnknownField(&'static str),
-    /// A document that cannot be opened: rebuild the view.
+    /// A document that cannot be opened, or does not fit its table: rebuild the view.
     #[error("document {id} of the view {view} cannot be read: {reason}")]
-    Corrupt { view: &'static str, id: Uuid, reason: String },
+    Corrupt { view: String, id: Uuid, reason: String },
+    /// Somebody else writes to the table by now. Take nothing more from the log for it.
+    #[error("another node has taken the table over")]
+    Fenced,
+    /// The table was dropped, retired or cancelled: read the registry again.
+    #[error("the table is no longer in use")]
+    Gone,
+    /// No table of this view can answer yet. Ask again.
+    #[error("the view {view} is being built: position {position} of {target}")]
+    Building { view: String, position: Position, target: Position },
 }
 
+/// Keeps tables of documents for any number of readers, each table for one writer at a time. Every call is one transaction, and
+/// may be repeated unless it says otherwise.
 #[async_trait]
 pub trait ViewStore: Send + Sync {
-    /// Makes the view's table unless it stands.
+    /// The registry, by name, version and build. A table whose line says what only a newer program understands is left out.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn ensure(&self, view: ViewId) -> Result<(), ViewError>;
+    async fn tables(&self) -> Result<Vec<TableRow>, ViewError>;
 
-    /// The last event that the view reflects; none for one that was never written.
+    /// Answers the table that is being built for the view's name and version, or else takes up the one that was cancelled, or
+    /// else makes one, empty. `target` is where the log ends.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn checkpoint(&self, view: ViewId) -> Result<Option<Checkpoint>, ViewError>;
+    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError>;
 
-    /// Those of the documents that exist, in no order.
+    /// Makes `token` the one that writes demand, and answers what the table reflects: nothing is written to it any more under an
+    /// older one.
     ///
     /// # Errors
-    /// `Unavailable`.
-    async fn load(&self, view: ViewId, ids: &[Uuid]) -> Result<Vec<SealedDocument>, ViewError>;
+    /// `Unavailable`, `Gone` unless the table is building or live, `Fenced` when a newer token stands.
+    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError>;
 
-    /// Writes documents and checkpoint in one transaction.
+    /// Those of the documents that exist, in no order. They may be of any state of the table.
     ///
     /// # Errors
-    /// `Unavailable`; then neither was written.
+    /// `Unavailable`, or `Gone` when there is no such table.
+    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError>;
+
+    /// Writes documents, each id once, and the checkpoint, all or nothing. A document that stands at its position or above stays
+    /// as it is. So does everything when the table's checkpoint is ahead of this one: an earlier attempt of the same writer came
+    /// late.
+    ///
+    /// # Errors
+    /// `Unavailable`, and then the answer alone may have been lost; `Gone` unless the table is building or live; `Fenced` unless
+    /// `token` is the one that stands; `Corrupt` for a document whose keys are not of the table's fields.
     async fn store(
         &self,
-        view: ViewId,
+        table: &Table,
         documents: Vec<SealedDocument>,
         checkpoint: Checkpoint,
+        token: u64,
     ) -> Result<(), ViewError>;
 
     /// # Errors
-    /// `Unavailable` or `UnknownField`.
-    async fn list(&self, view: ViewId, query: ListQuery) -> Result<Vec<SealedDocument>, ViewError>;
+    /// As [`load`](Self::load), and `UnknownField`.
+    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError>;
 
     /// How many documents pass the filters.
     ///
     /// # Errors
-    /// `Unavailable` or `UnknownField`.
-    async fn count(&self, view: ViewId, filters: Vec<Filter>) -> Result<u64, ViewError>;
+    /// As [`list`](Self::list).
+    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError>;
+
+    /// Lets readers have a table that was built, and retires the live one of the same name and version. Those of other versions
+    /// stay, for the programs that they are for.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError>;
+
+    /// Remembers why its writer does not go on.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError>;
+
+    /// Forgets what stopped the table, so that its writer tries again.
+    ///
+    /// # Errors
+    /// `Unavailable`, or `Gone` when there is no such table.
+    async fn resume(&self, table: &Table) -> Result<(), ViewError>;
+
+    /// Calls the filling of a table off.
+    ///
+    /// # Errors
+    /// `Unavailable`, or `Gone` when the table is not building: it may be live by now.
+    async fn cancel(&self, table: &Table) -> Result<(), ViewError>;
+
+    /// Drops a table in whatever state, with its line in the registry; also one that is not there.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn drop_table(&self, table: &Table) -> Result<(), ViewError>;
+
+    /// Says of tables that somebody reads them now.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError>;
+
+    /// Leaves the store as a stopped process should: call it last.
+    ///
+    /// # Errors
+    /// When what was written stays in more files than one.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+impl Table {
+    /// Whether it is for this name and version.
+    pub fn is_of(&self, view: ViewId) -> bool {
+        self.name == view.name && self.version == view.version
+    }
+
+    fn of(view: ViewId, build: u32) -> Self {
+        Self { name: view.name.to_owned(), version: view.version, build, fields: view.fields.into() }
+    }
+
+    /// Whether every document has the keys that the table's fields take.
+    fn check(&self, documents: &[SealedDocument]) -> Result<(), ViewError> {
+        let fits = |document: &SealedDocument| {
+            document.keys.len() == self.fields.len()
+                && self.fields.iter().zip(&document.keys).all(|(field, key)| field.kind.takes(key))
+        };
+        documents.iter().find(|document| !fits(document)).map_or(Ok(()), |document| {
+            let reason = "its keys are not those of the table's fields: a changed projection needs a higher version";
+            Err(ViewError::Corrupt { view: self.name.clone(), id: document.id, reason: reason.to_owned() })
+        })
+    }
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Building, Self::Live, Self::Retired, Self::Cancelled];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Building => "building",
+            Self::Live => "live",
+            Self::Retired => "retired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// None for a state of a newer program.
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Whether somebody may write to the table.
+    pub fn is_kept_up(self) -> bool {
+        matches!(self, Self::Building | Self::Live)
+    }
 }

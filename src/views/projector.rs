@@ -1,57 +1,75 @@
-//! Keeps one view up to date: folds each batch of events into its documents and writes them with the checkpoint.
+//! Keeps one table up to date: folds each batch of events into its documents and writes them with the checkpoint.
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
 use marvin_projections::{Fold, FoldError};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch;
 
-use super::{ViewError, ViewId, ViewStore, documents::Documents};
+use super::{State, Table, ViewError, ViewId, ViewStore, documents::Documents};
 use crate::log::{
     checkpoint::Checkpoint,
     subscription::{FollowError, Follower},
 };
 
+/// What every projector writes under: none hands a table over to another.
+const TOKEN: u64 = 1;
+
 pub struct Projector {
     fold: Arc<dyn Fold>,
-    view: ViewId,
+    table: Table,
     store: Arc<dyn ViewStore>,
     documents: Documents,
-    /// Tells readers how far the view is.
+    /// Tells readers how far the table is.
     reached: watch::Sender<Position>,
 }
 
 impl Projector {
-    pub fn new(
-        fold: Arc<dyn Fold>,
-        store: Arc<dyn ViewStore>,
-        documents: Documents,
-        reached: watch::Sender<Position>,
-    ) -> Self {
-        Self { view: ViewId::of(&*fold), fold, store, documents, reached }
-    }
-
-    /// Makes the view's table unless it stands, so that readers find one from the start.
+    /// Takes the live table of the projection's version, or makes it, so that readers find one from the start. `head` is where the
+    /// log ends.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn prepare(&self) -> Result<(), ViewError> {
-        self.store.ensure(self.view).await?;
-        self.stands().await.map(drop)
+    pub async fn start(
+        fold: Arc<dyn Fold>,
+        store: Arc<dyn ViewStore>,
+        documents: Documents,
+        head: Position,
+        reached: watch::Sender<Position>,
+    ) -> Result<Self, ViewError> {
+        let view = ViewId::of(&*fold);
+        let table = match live(&*store, view).await? {
+            Some(table) => table,
+            None => {
+                let table = store.begin(view, head).await?.table;
+                store.take_over(&table, TOKEN).await?;
+                store.make_live(&table, TOKEN).await?;
+                table
+            }
+        };
+        let projector = Self { fold, table, store, documents, reached };
+        projector.stands().await?;
+        Ok(projector)
     }
 
-    /// How far the view is, which its readers hear of too.
+    /// What readers read.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// How far the table is, which its readers hear of too.
     async fn stands(&self) -> Result<Position, ViewError> {
-        let position = self.store.checkpoint(self.view).await?.map_or(0, |checkpoint| checkpoint.position);
+        let position = self.store.take_over(&self.table, TOKEN).await?.position;
         self.reached.send_replace(position);
         Ok(position)
     }
 
     async fn project(&self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
         let last = end.position;
+        let failed = |error: ViewError| follow_error(&error, last);
         let ids: BTreeSet<_> = events.iter().flat_map(|event| self.fold.ids(event)).collect();
         let ids: Vec<_> = ids.into_iter().collect();
-        let loaded = self.store.load(self.view, &ids).await.map_err(|error| follow_error(&error, last))?;
-        let loaded = self.documents.open(self.view, loaded).await.map_err(|error| follow_error(&error, last))?;
+        let loaded = self.store.load(&self.table, &ids).await.map_err(failed)?.documents;
+        let loaded = self.documents.open(&self.table, loaded).await.map_err(failed)?;
         let changed = self.fold.fold(loaded, events).map_err(|error| FollowError::Stop {
             position: match error {
                 FoldError::NothingToChange { position, .. } => position,
@@ -59,24 +77,35 @@ impl Projector {
             },
             reason: error.to_string(),
         })?;
-        let sealed = self.documents.seal(self.view, changed).await.map_err(|error| follow_error(&error, last))?;
-        self.store.store(self.view, sealed, end).await.map_err(|error| follow_error(&error, last))
+        let sealed = self.documents.seal(&self.table, changed).await.map_err(failed)?;
+        self.store.store(&self.table, sealed, end, TOKEN).await.map_err(failed)
     }
+}
+
+/// The live table of the view's version.
+///
+/// # Errors
+/// `Unavailable`.
+async fn live(store: &dyn ViewStore, view: ViewId) -> Result<Option<Table>, ViewError> {
+    let rows = store.tables().await?;
+    Ok(rows.into_iter().find(|row| row.state == State::Live && row.table.is_of(view)).map(|row| row.table))
 }
 
 fn follow_error(error: &ViewError, position: Position) -> FollowError {
     match error {
         ViewError::Unavailable(_) => FollowError::Again(error.to_string()),
-        ViewError::UnknownField(_) | ViewError::Corrupt { .. } => {
-            FollowError::Stop { position, reason: error.to_string() }
-        }
+        ViewError::UnknownField(_)
+        | ViewError::Corrupt { .. }
+        | ViewError::Fenced
+        | ViewError::Gone
+        | ViewError::Building { .. } => FollowError::Stop { position, reason: error.to_string() },
     }
 }
 
 #[async_trait]
 impl Follower for Projector {
     fn name(&self) -> String {
-        format!("projection:{}", self.view.name)
+        format!("projection:{}", self.table.name)
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {

@@ -16,7 +16,7 @@ mod no_migrations {
 fn insert(database: &Database, number: u32) -> impl Future<Output = Result<(), StoreError>> + use<> {
     let database = database.clone();
     async move {
-        let sql = "INSERT INTO checkpoints (view, position, event_id) VALUES (?1, 1, x'00')";
+        let sql = "INSERT INTO builds (name, version, last) VALUES (?1, 1, 1)";
         database.write(move |connection| Ok(connection.execute(sql, [number.to_string()]).map(drop)?)).await
     }
 }
@@ -37,7 +37,7 @@ async fn what_was_acknowledged_before_the_end_is_in_the_file_and_nothing_is_writ
     // The file alone, without what stands beside it.
     let alone = directory.path().join("alone.db");
     fs::copy(&path, &alone).unwrap();
-    let count = "SELECT count(*) FROM checkpoints";
+    let count = "SELECT count(*) FROM builds";
     let written: usize =
         rusqlite::Connection::open(&alone).unwrap().query_row(count, [], |row| row.get::<_, i64>(0)).unwrap() as usize;
     assert_eq!(written, acknowledged);

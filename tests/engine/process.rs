@@ -25,11 +25,10 @@ async fn views(stack: &Stack) -> Views {
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
     for fold in marvin_projections::all() {
         let (sender, receiver) = watch::channel(0);
-        let mut projector = Projector::new(fold.clone(), store.clone(), documents.clone(), sender);
-        projector.prepare().await.unwrap();
+        let mut projector = Projector::start(fold, store.clone(), documents.clone(), 0, sender).await.unwrap();
         projector.take(&events).await.unwrap();
         // The receiver outlives its projector: the view stands still, as far as it is.
-        reached.push((fold, receiver));
+        reached.push((projector.table().clone(), receiver));
     }
     Views::new(store, documents, reached)
 }

@@ -8,11 +8,11 @@ use marvin::{
     },
     store::StoreError,
     views::{
-        Filter, ListQuery, Order, SealedDocument, ViewError, ViewId, ViewStore, documents::Documents,
-        projector::Projector, sqlite::SqliteViews,
+        Filter, ListQuery, Order, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+        documents::Documents, projector::Projector, sqlite::SqliteViews,
     },
 };
-use marvin_domain::{Envelope, agent::AgentCommand, user::Role};
+use marvin_domain::{Envelope, Position, agent::AgentCommand, user::Role};
 use marvin_projections::{Fold, RawDocument};
 use serde_json::json;
 use std::sync::{
@@ -35,32 +35,57 @@ fn crash() -> ViewError {
 
 #[async_trait]
 impl ViewStore for Crashing {
-    async fn ensure(&self, view: ViewId) -> Result<(), ViewError> {
-        self.inner.ensure(view).await
+    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
+        self.inner.tables().await
     }
-    async fn checkpoint(&self, view: ViewId) -> Result<Option<Checkpoint>, ViewError> {
-        self.inner.checkpoint(view).await
+    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
+        self.inner.begin(view, target).await
     }
-    async fn load(&self, view: ViewId, ids: &[Uuid]) -> Result<Vec<SealedDocument>, ViewError> {
-        self.inner.load(view, ids).await
+    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
+        self.inner.take_over(table, token).await
+    }
+    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        self.inner.load(table, ids).await
     }
     async fn store(
         &self,
-        view: ViewId,
+        table: &Table,
         documents: Vec<SealedDocument>,
         checkpoint: Checkpoint,
+        token: u64,
     ) -> Result<(), ViewError> {
         if self.before.swap(false, Ordering::SeqCst) {
             return Err(crash());
         }
-        self.inner.store(view, documents, checkpoint).await?;
+        self.inner.store(table, documents, checkpoint, token).await?;
         if self.after.swap(false, Ordering::SeqCst) { Err(crash()) } else { Ok(()) }
     }
-    async fn list(&self, view: ViewId, query: ListQuery) -> Result<Vec<SealedDocument>, ViewError> {
-        self.inner.list(view, query).await
+    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
+        self.inner.list(table, query).await
     }
-    async fn count(&self, view: ViewId, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        self.inner.count(view, filters).await
+    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
+        self.inner.count(table, filters).await
+    }
+    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
+        self.inner.make_live(table, token).await
+    }
+    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
+        self.inner.stop(table, token, stopped).await
+    }
+    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.resume(table).await
+    }
+    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.cancel(table).await
+    }
+    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.drop_table(table).await
+    }
+    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        self.inner.read_by_now(tables).await
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
     }
 }
 
@@ -80,15 +105,14 @@ async fn bench() -> Bench {
 
 impl Bench {
     async fn projector(&self, fold: Arc<dyn Fold>) -> Projector {
-        let projector = Projector::new(fold, self.store.clone(), self.documents.clone(), watch::channel(0).0);
-        projector.prepare().await.unwrap();
-        projector
+        let (store, documents) = (self.store.clone(), self.documents.clone());
+        Projector::start(fold, store, documents, 0, watch::channel(0).0).await.unwrap()
     }
 
-    async fn opened(&self, fold: &Arc<dyn Fold>) -> Vec<RawDocument> {
-        let view = ViewId::of(&**fold);
+    async fn opened(&self, table: &Table) -> Vec<RawDocument> {
         let query = ListQuery { filters: Vec::new(), order: Order::Newest, before: None, limit: 1_000 };
-        self.documents.open(view, self.store.list(view, query).await.unwrap()).await.unwrap()
+        let page = self.store.list(table, query).await.unwrap();
+        self.documents.open(table, page.documents).await.unwrap()
     }
 }
 
@@ -107,16 +131,17 @@ async fn a_crash_before_or_after_the_write_repeats_the_batch_with_the_same_resul
     let crashed = bench().await;
     let events = some_history(&crashed.stack).await;
     for fold in marvin_projections::all() {
-        let mut projector = crashed.projector(fold.clone()).await;
+        let mut projector = crashed.projector(fold).await;
+        let table = projector.table().clone();
         crashed.store.before.store(true, Ordering::SeqCst);
         assert!(matches!(projector.take(&events[..3]).await, Err(FollowError::Again(_))));
         assert_eq!(projector.resume().await.unwrap(), 0, "a checkpoint without its documents");
         crashed.store.after.store(true, Ordering::SeqCst);
         assert!(matches!(projector.take(&events[..3]).await, Err(FollowError::Again(_))));
         assert_eq!(projector.resume().await.unwrap(), 3, "documents without their checkpoint");
-        let once = crashed.opened(&fold).await;
+        let once = crashed.opened(&table).await;
         projector.take(&events[..3]).await.unwrap();
-        assert_eq!(crashed.opened(&fold).await, once, "a repeated batch changed {}", fold.name());
+        assert_eq!(crashed.opened(&table).await, once, "a repeated batch changed {table}");
         projector.take(&events[3..]).await.unwrap();
         assert_eq!(projector.resume().await.unwrap(), events.last().unwrap().position);
     }
@@ -127,12 +152,12 @@ async fn an_event_that_cannot_be_folded_stops_the_projection_at_its_position_and
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
     let fold = marvin_projections::fold_of::<marvin_projections::agents::Agents>();
-    let mut projector = bench.projector(fold.clone()).await;
+    let mut projector = bench.projector(fold).await;
     let paused_without_agent = &events[events.len() - 1..];
     let outcome = projector.take(paused_without_agent).await;
     assert!(matches!(outcome, Err(FollowError::Stop { position, .. }) if position == paused_without_agent[0].position));
     assert_eq!(projector.resume().await.unwrap(), 0);
-    assert!(bench.opened(&fold).await.is_empty());
+    assert!(bench.opened(projector.table()).await.is_empty());
 }
 
 #[tokio::test]
@@ -140,11 +165,12 @@ async fn a_document_copied_to_another_place_is_not_opened() {
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
     let fold = marvin_projections::fold_of::<marvin_projections::tasks::Tasks>();
-    bench.projector(fold.clone()).await.take(&events).await.unwrap();
-    let view = ViewId::of(&*fold);
+    let mut projector = bench.projector(fold).await;
+    projector.take(&events).await.unwrap();
+    let table = projector.table();
     let query = ListQuery { filters: Vec::new(), order: Order::Newest, before: None, limit: 2 };
-    let mut documents = bench.store.list(view, query).await.unwrap();
+    let mut documents = bench.store.list(table, query).await.unwrap().documents;
     documents[0].body = documents[1].body.clone();
-    let outcome = bench.documents.open(view, documents).await;
+    let outcome = bench.documents.open(table, documents).await;
     assert!(matches!(outcome, Err(ViewError::Corrupt { .. })));
 }

@@ -10,7 +10,7 @@ use marvin::{
         subscription::{FollowError, Follower, Subscription, follow},
         tail::Tail,
     },
-    views::{ViewId, ViewStore, documents::Documents, projector::Projector},
+    views::{documents::Documents, projector::Projector},
 };
 use marvin_domain::{AggregateKind, Directed, Envelope, Position, StreamId, agent::AgentCommand};
 use std::sync::Arc;
@@ -88,15 +88,14 @@ async fn a_follower_takes_what_is_before_the_unknown_event_and_stops_there_while
 async fn a_projection_does_not_pass_an_unknown_event() {
     let Ahead { stack, .. } = ahead().await;
     for fold in marvin_projections::all() {
-        let (health, view) = (Health::default(), ViewId::of(&*fold));
-        let store: Arc<dyn ViewStore> = Arc::new(stack.stores.views.clone());
+        let (health, store) = (Health::default(), stack.stores.views.clone());
         let documents = Documents::new(stack.stores.sealer.clone());
-        let projector = Projector::new(fold, store.clone(), documents, watch::channel(0).0);
-        projector.prepare().await.unwrap();
+        let projector = Projector::start(fold, store.clone(), documents, 0, watch::channel(0).0).await.unwrap();
+        let table = projector.table().clone();
         follow(stack.tail.clone(), projector, health.clone()).await;
-        expect_stopped(&health, &format!("projection:{}", view.name));
-        assert_eq!(store.checkpoint(view).await.unwrap().unwrap().position, 2);
-        assert!(store.count(view, Vec::new()).await.unwrap() <= 2, "{} shows what lies behind", view.name);
+        expect_stopped(&health, &format!("projection:{}", table.name));
+        assert_eq!(store.load(&table, &[]).await.unwrap().position, 2);
+        assert!(store.count(&table, Vec::new()).await.unwrap() <= 2, "{} shows what lies behind", table.name);
     }
 }
 

@@ -65,7 +65,7 @@ fn history(said: &str) -> String {
 async fn expect_accepted(launch: Launch, end: u64, old: &str) -> Server {
     let said = doctor(&launch, &["--accept-rollback"]);
     println!("{said}");
-    for view in ["view_agents_1", "view_inbox_1", "view_tasks_1", "view_users_1"] {
+    for view in ["view_agents_1_1", "view_inbox_1_1", "view_tasks_1_1", "view_users_1_1"] {
         assert!(said.contains(&format!("rollback: views.db: {view} was at position ")), "{said}");
     }
     let new = history(&said);
@@ -93,7 +93,7 @@ async fn an_older_log_under_newer_views_is_refused_until_it_is_accepted() {
     let old = history(&doctor(later.launch(), &[]));
     put_log(&early, later.launch());
     let reason = format!(
-        "views.db has followed the log to position {later_end} (view_agents_1), but log.db ends at {early_end}"
+        "views.db has followed the log to position {later_end} (view_agents_1_1), but log.db ends at {early_end}"
     );
     expect_refused(later.launch(), &reason);
     let sentence = refusal(later.launch().command(&["doctor", "--views"]));
@@ -111,7 +111,7 @@ async fn an_older_log_that_has_grown_past_the_old_end_is_told_by_its_events() {
     let old = history(&doctor(other.launch(), &[]));
     put_log(&other, later.launch());
     let reason =
-        format!("followed the log to position {later_end} (view_agents_1), but log.db holds another event there");
+        format!("followed the log to position {later_end} (view_agents_1_1), but log.db holds another event there");
     expect_refused(later.launch(), &reason);
     expect_accepted(later.launch().clone(), other_end, &old).await;
 }

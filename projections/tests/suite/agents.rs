@@ -4,7 +4,7 @@ use marvin_domain::{
     agent::{AgentChanged, AgentCreated, AgentEvent, AgentPaused, AgentResumed, AgentRetired, AgentStatus, Limits},
 };
 use marvin_projections::{
-    Key, Projection,
+    Field, Key, Projection,
     agents::{AgentDocument, Agents},
 };
 use serde_json::json;
@@ -94,7 +94,7 @@ fn the_status_follows_pausing_resuming_and_retiring() {
 
 #[test]
 fn agents_are_found_by_kind_and_status() {
-    assert_eq!(Agents::FIELDS, ["kind", "status"]);
+    assert_eq!(Agents::FIELDS, [Field::text("kind"), Field::text("status")]);
     assert_eq!(Agents::keys(&after([])), [Key::from("rules"), Key::from("active")]);
     assert_eq!(Agents::keys(&after([AgentRetired {}.into()])), [Key::from("rules"), Key::from("retired")]);
 }

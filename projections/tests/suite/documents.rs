@@ -1,10 +1,12 @@
 //! Documents as a view store keeps them: their stored form, and the keys by which they are found.
 use marvin_domain::AggregateKind;
 use marvin_projections::{
-    Document, Key, Projection, RawDocument, agents::Agents, all, inbox::Inbox, tasks::Tasks, users::Users,
+    Document, Field, FieldKind, Key, Projection, RawDocument, agents::Agents, all, inbox::Inbox, tasks::Tasks,
+    users::Users,
 };
 use serde_json::Value;
 use std::collections::HashSet;
+use uuid::Uuid;
 
 use crate::{
     journal::{Store, document_after, log, shown},
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// Every document of every view, as it is after each event of the examples.
-fn documents() -> Vec<(&'static str, &'static [&'static str], RawDocument)> {
+fn documents() -> Vec<(&'static str, &'static [Field], RawDocument)> {
     let mut documents = Vec::new();
     for fold in all() {
         let mut store = Store::default();
@@ -35,26 +37,58 @@ fn no_two_projections_share_a_name() {
 fn names_and_fields_can_stand_in_a_table() {
     let is_plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     for fold in all() {
-        assert!(is_plain(fold.name()) && fold.fields().iter().all(|field| is_plain(field)), "{}", fold.name());
+        assert!(is_plain(fold.name()) && fold.fields().iter().all(|field| is_plain(&field.name)), "{}", fold.name());
         assert!(fold.version() > 0);
-        assert_eq!(fold.fields().iter().collect::<HashSet<_>>().len(), fold.fields().len());
+        assert_eq!(fold.fields().iter().map(|field| &field.name).collect::<HashSet<_>>().len(), fold.fields().len());
+        let is_field = |name: &&str| fold.fields().iter().any(|field| field.name == *name);
+        assert!(fold.indexes().iter().all(|index| !index.is_empty() && index.iter().all(is_field)));
     }
 }
 
 #[test]
-fn every_document_has_a_key_for_each_field() {
+fn every_document_has_a_key_for_each_field_and_of_its_kind() {
     for (name, fields, document) in documents() {
         assert_eq!(document.keys.len(), fields.len(), "{name}");
+        for (field, key) in fields.iter().zip(&document.keys) {
+            assert!(field.kind.takes(key), "{name}.{} is no {key:?}", field.name);
+        }
     }
 }
 
-fn key_of(fact: &Value) -> Key {
+#[test]
+fn a_field_takes_keys_of_its_kind_and_nothing() {
+    use FieldKind::{Flag, Id, Integer, Text, Time};
+    let keys = [Key::from(AGENT), Key::from("queued"), Key::from(true), Key::from(7_i64)];
+    let expected: [(FieldKind, [bool; 4]); 5] = [
+        (Id, [true, false, false, false]),
+        (Text, [false, true, false, false]),
+        (Integer, [false, false, true, true]),
+        (Time, [false, false, true, true]),
+        (Flag, [false, false, true, false]),
+    ];
+    for (kind, takes) in expected {
+        assert_eq!(keys.each_ref().map(|key| kind.takes(key)), takes, "{kind:?}");
+        assert!(kind.takes(&Key::Null));
+    }
+}
+
+#[test]
+fn fields_read_back_from_their_json() {
+    for fold in all() {
+        let json = serde_json::to_string(fold.fields()).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Field>>(&json).unwrap(), fold.fields());
+    }
+    assert_eq!(serde_json::to_string(&Field::id("agent_id")).unwrap(), r#"{"name":"agent_id","kind":"id"}"#);
+}
+
+fn key_of(kind: FieldKind, fact: &Value) -> Key {
     match fact {
         Value::Null => Key::Null,
         Value::Number(number) => Key::Integer(number.as_i64().unwrap()),
-        Value::String(text) => match chrono::DateTime::parse_from_rfc3339(text) {
-            Ok(time) => Key::Integer(time.timestamp_millis()),
-            Err(_) => Key::from(text.as_str()),
+        Value::String(text) => match kind {
+            FieldKind::Id => Key::from(text.parse::<Uuid>().unwrap()),
+            FieldKind::Time => Key::from(text.parse::<chrono::DateTime<chrono::Utc>>().unwrap()),
+            _ => Key::from(text.as_str()),
         },
         other => panic!("{other} is no key"),
     }
@@ -65,11 +99,11 @@ fn a_key_is_the_fact_of_its_name() {
     for (name, fields, document) in documents() {
         let facts: Value = serde_json::from_slice(&document.facts).unwrap();
         for (field, key) in fields.iter().zip(&document.keys) {
-            let expected = match *field {
+            let expected = match &*field.name {
                 "unread" => Key::from(facts["read_at"].is_null()),
-                field => key_of(facts.get(field).unwrap()),
+                name => key_of(field.kind, facts.get(name).unwrap()),
             };
-            assert_eq!(*key, expected, "{name}.{field}");
+            assert_eq!(*key, expected, "{name}.{}", field.name);
         }
     }
 }
@@ -123,8 +157,8 @@ fn a_personal_part_has_a_subject() {
 }
 
 #[test]
-fn a_key_is_a_text_an_integer_or_nothing() {
-    assert_eq!(Key::from(AGENT), Key::Text(AGENT.to_string()));
+fn a_key_is_an_id_a_text_an_integer_or_nothing() {
+    assert_eq!(Key::from(AGENT), Key::Id(AGENT));
     assert_eq!(Key::from("queued"), Key::Text("queued".into()));
     assert_eq!([Key::from(7_i64), Key::from(true), Key::from(false)], [7, 1, 0].map(Key::Integer));
     assert_eq!(Key::from(at(1)), Key::Integer(1_790_000_001_250));

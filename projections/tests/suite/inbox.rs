@@ -4,7 +4,7 @@ use marvin_domain::{
     notification::{Link, Message, NotificationEvent, NotificationRaised, NotificationRead, Severity},
 };
 use marvin_projections::{
-    Document, Key, Projection,
+    Document, Field, Key, Projection,
     inbox::{Inbox, NotificationDocument},
 };
 use uuid::Uuid;
@@ -74,7 +74,7 @@ fn a_notification_belongs_to_its_recipient() {
 
 #[test]
 fn notifications_are_found_by_recipient_and_whether_they_are_unread() {
-    assert_eq!(Inbox::FIELDS, ["recipient", "unread"]);
+    assert_eq!(Inbox::FIELDS, [Field::id("recipient"), Field::flag("unread")]);
     assert_eq!(Inbox::keys(&unread()), [Key::from(ADA), Key::Integer(1)]);
     let read = NotificationDocument { read_at: Some(at(102)), ..unread() };
     assert_eq!(Inbox::keys(&read), [Key::from(ADA), Key::Integer(0)]);

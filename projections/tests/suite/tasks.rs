@@ -7,7 +7,7 @@ use marvin_domain::{
     },
 };
 use marvin_projections::{
-    Document, Key, Projection,
+    Document, Field, Key, Projection,
     tasks::{Step, TaskDocument, TaskStatus, TaskText, Tasks},
 };
 use serde_json::json;
@@ -205,7 +205,17 @@ fn a_task_belongs_to_its_requester() {
 
 #[test]
 fn tasks_are_found_by_agent_requester_conversation_status_priority_and_readiness() {
-    assert_eq!(Tasks::FIELDS, ["agent_id", "requested_by", "conversation_id", "status", "priority", "ready_at"]);
+    assert_eq!(
+        Tasks::FIELDS,
+        [
+            Field::id("agent_id"),
+            Field::id("requested_by"),
+            Field::id("conversation_id"),
+            Field::text("status"),
+            Field::integer("priority"),
+            Field::time("ready_at"),
+        ]
+    );
     let (ids, ready_at) = ([AGENT, ADA, CONVERSATION].map(Key::from), Key::Integer(at(101).timestamp_millis()));
     assert_eq!(Tasks::keys(&after([])), [&ids[..], &[Key::from("queued"), Key::Integer(7), ready_at]].concat());
     assert_eq!(Tasks::keys(&running()), [&ids[..], &[Key::from("running"), Key::Integer(7), Key::Null]].concat());

@@ -4,7 +4,7 @@ use marvin_domain::{
     user::{Profile, Role, UserErased, UserEvent, UserRegistered},
 };
 use marvin_projections::{
-    Document, Key, Projection,
+    Document, Field, Key, Projection,
     users::{UserDocument, UserStatus, Users},
 };
 
@@ -68,7 +68,7 @@ fn a_users_profile_is_that_users_own() {
 
 #[test]
 fn users_are_found_by_status() {
-    assert_eq!(Users::FIELDS, ["status"]);
+    assert_eq!(Users::FIELDS, [Field::text("status")]);
     assert_eq!(Users::keys(&ada()), [Key::from("active")]);
     assert_eq!(Users::keys(&UserDocument { status: UserStatus::Erased, ..ada() }), [Key::from("erased")]);
 }

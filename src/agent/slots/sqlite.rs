@@ -5,10 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
 use super::{Slots, Taken};
-use crate::{sqlite::Database, store::StoreError};
-
-/// Milliseconds since 1970 by the database's clock.
-const NOW_MS: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+use crate::{
+    sqlite::{Database, NOW_MS},
+    store::StoreError,
+};
 
 #[derive(Debug)]
 pub struct SqliteSlots(pub Database);

@@ -41,17 +41,17 @@ impl Checkpoints for SqliteCheckpoints {
     }
 }
 
-/// The checkpoints in a file that was only looked at, each with what stands in `name_column`.
+/// The checkpoints in a file that was only looked at, by name.
 ///
 /// # Errors
 /// See [`Inspected::look`].
-pub fn kept(inspected: &Inspected, name_column: &'static str) -> Result<Vec<(String, Checkpoint)>, OpenError> {
+pub fn kept(inspected: &Inspected) -> Result<Vec<(String, Checkpoint)>, OpenError> {
     if !inspected.has_table("checkpoints")? {
         return Ok(Vec::new());
     }
-    let select = format!("SELECT {name_column}, position, event_id FROM checkpoints ORDER BY {name_column}");
+    let select = "SELECT name, position, event_id FROM checkpoints ORDER BY name";
     inspected.look(|connection| {
-        connection.prepare(&select)?.query_map([], |row| Ok((row.get(0)?, checkpoint_at(row, 1)?)))?.collect()
+        connection.prepare(select)?.query_map([], |row| Ok((row.get(0)?, checkpoint_at(row, 1)?)))?.collect()
     })
 }
 

@@ -1,0 +1,189 @@
+//! Views in one SQLite file that may be deleted at any time.
+use async_trait::async_trait;
+use marvin_domain::Position;
+use rusqlite::Connection;
+use std::path::Path;
+use uuid::Uuid;
+
+use super::{
+    Filter, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+    sql::{self, Dialect},
+};
+use crate::{
+    log::checkpoint::{Checkpoint, sqlite::checkpoint_at},
+    sqlite::{Database, Durability, Inspected, NOW_MS, OpenError},
+    store::StoreError,
+};
+
+mod documents;
+mod registry;
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite/views");
+}
+
+const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None };
+
+#[derive(Debug, Clone)]
+pub struct SqliteViews {
+    database: Database,
+}
+
+impl SqliteViews {
+    /// Opens `views.db`, or makes it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the file is then left as it is, and may be deleted.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::prepare(Self::inspect(path)?)
+    }
+
+    /// Opens `views.db` without writing to it.
+    ///
+    /// # Errors
+    /// See [`Inspected::open`].
+    pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
+        Inspected::open(path, Durability::Crash, migrations::migrations::runner())
+    }
+
+    /// The tables in a file that was only looked at, by what the store calls them, each with its checkpoint.
+    ///
+    /// # Errors
+    /// See [`Inspected::look`].
+    pub fn kept(inspected: &Inspected) -> Result<Vec<(String, Checkpoint)>, OpenError> {
+        if !inspected.has_table("tables")? {
+            return Ok(Vec::new());
+        }
+        inspected
+            .look(registry::tables)
+            .map(|rows| rows.into_iter().map(|row| (row.table.to_string(), row.checkpoint)).collect())
+    }
+
+    /// # Errors
+    /// See [`Inspected::prepare`].
+    pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {
+        Ok(Self { database: inspected.prepare()? })
+    }
+
+    /// As of one moment: the table's position, and what `ask` answers.
+    async fn read<T, F>(&self, table: &Table, ask: F) -> Result<(T, Position), ViewError>
+    where
+        F: FnOnce(&Connection, &Table) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let table = table.clone();
+        self.database
+            .read(move |connection| {
+                let moment = connection.unchecked_transaction().map_err(StoreError::from)?;
+                let checkpoint = registry::checkpoint(&moment, &table).map_err(StoreError::from)?;
+                let position = checkpoint.ok_or(ViewError::Gone)?.position;
+                let found = ask(&moment, &table).map_err(StoreError::from)?;
+                Ok((found, position))
+            })
+            .await
+    }
+
+    /// Runs `change` on the writer.
+    async fn change<T, F>(&self, table: &Table, change: F) -> Result<T, ViewError>
+    where
+        F: FnOnce(&Connection, &Table) -> Result<T, ViewError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let table = table.clone();
+        self.database.write(move |connection| change(connection, &table)).await
+    }
+}
+
+#[async_trait]
+impl ViewStore for SqliteViews {
+    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
+        self.database.read(|connection| Ok(registry::tables(connection).map_err(StoreError::from)?)).await
+    }
+
+    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
+        self.database.write(move |connection| registry::begin(connection, view, target)).await
+    }
+
+    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
+        self.change(table, move |connection, table| registry::take_over(connection, table, token)).await
+    }
+
+    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        let ids = ids.to_vec();
+        let load = move |connection: &Connection, table: &Table| documents::load(connection, table, &ids);
+        let (documents, position) = self.read(table, load).await?;
+        Ok(Page { documents, position })
+    }
+
+    async fn store(
+        &self,
+        table: &Table,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+        token: u64,
+    ) -> Result<(), ViewError> {
+        table.check(&documents)?;
+        self.change(table, move |connection, table| {
+            if registry::held(connection, table, token)?.position > checkpoint.position {
+                return Ok(());
+            }
+            documents::store(connection, table, &documents).map_err(StoreError::from)?;
+            Ok(registry::move_to(connection, table, checkpoint).map_err(StoreError::from)?)
+        })
+        .await
+    }
+
+    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
+        let statement = sql::list(DIALECT, table, &query)?;
+        let list = move |connection: &Connection, table: &Table| documents::list(connection, table, statement);
+        let (documents, position) = self.read(table, list).await?;
+        Ok(Page { documents: sql::cut(documents, &query), position })
+    }
+
+    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
+        let statement = sql::count(DIALECT, table, &filters)?;
+        let count = move |connection: &Connection, _: &Table| documents::count(connection, statement);
+        Ok(self.read(table, count).await?.0)
+    }
+
+    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
+        self.change(table, move |connection, table| registry::make_live(connection, table, token)).await
+    }
+
+    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
+        self.change(table, move |connection, table| {
+            registry::held(connection, table, token)?;
+            registry::set_stopped(connection, table, Some(&stopped))
+        })
+        .await
+    }
+
+    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
+        self.change(table, |connection, table| registry::set_stopped(connection, table, None)).await
+    }
+
+    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
+        self.change(table, |connection, table| {
+            registry::move_state(connection, table, State::Building, State::Cancelled)
+        })
+        .await
+    }
+
+    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
+        self.change(table, registry::drop_table).await
+    }
+
+    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        let tables = tables.to_vec();
+        self.database
+            .write(move |connection| {
+                tables.iter().try_for_each(|table| registry::read_by_now(connection, table)).map_err(StoreError::from)
+            })
+            .await
+            .map_err(ViewError::from)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.database.close().await
+    }
+}

@@ -1,0 +1,134 @@
+//! Lists: filters, order, pages and limits.
+use super::{Adapter, Subject, VIEW, document, id, newest, numbers};
+use marvin::views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, Table, ViewError};
+use marvin_projections::Key;
+use rstest::rstest;
+
+/// Ten things: odd and even, of rank 0, 1 and 2.
+async fn ten(adapter: Adapter) -> (Subject, Table) {
+    let subject = adapter.subject().await;
+    let table = subject.live(VIEW).await;
+    let kind = |number: u128| if number.is_multiple_of(2) { "even" } else { "odd" };
+    let all = (1..=10).map(|number| document(number, kind(number), i64::try_from(number % 3).unwrap()));
+    subject.put(&table, all.collect(), 1).await;
+    (subject, table)
+}
+
+fn either(kinds: &[&str]) -> Filter {
+    Filter::In("kind", kinds.iter().map(|kind| Key::from(*kind)).collect())
+}
+
+fn ranks(ranks: impl IntoIterator<Item = i64>) -> Filter {
+    Filter::In("rank", ranks.into_iter().map(Key::Integer).collect())
+}
+
+impl Subject {
+    async fn found(&self, table: &Table, query: ListQuery) -> Vec<u128> {
+        numbers(&self.store.list(table, query).await.unwrap().documents)
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[tokio::test]
+async fn a_list_is_newest_first_and_goes_on_behind_its_last_one(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    let even = || vec![Filter::is("kind", "even")];
+    assert_eq!(subject.found(&table, newest(even(), None, 3)).await, [10, 8, 6]);
+    assert_eq!(subject.found(&table, newest(even(), Some(6), 3)).await, [4, 2]);
+    assert_eq!(subject.found(&table, newest(even(), Some(2), 3)).await, []);
+    assert_eq!(subject.found(&table, newest(Vec::new(), Some(3), 3)).await, [2, 1]);
+    assert_eq!(subject.store.list(&table, newest(even(), None, 3)).await.unwrap().position, 1);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[tokio::test]
+async fn filters_hold_together(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    let cases: [(Vec<Filter>, &[u128]); 13] = [
+        (vec![ranks([0, 1])], &[10, 9, 7, 6, 4, 3, 1]),
+        (vec![ranks([1, 1, 0, 1])], &[10, 9, 7, 6, 4, 3, 1]),
+        (vec![ranks([2, 7])], &[8, 5, 2]),
+        (vec![ranks([])], &[]),
+        (vec![Filter::In("rank", vec![Key::Null])], &[]),
+        (vec![either(&["odd", "even"]), ranks([0, 2])], &[9, 8, 6, 5, 3, 2]),
+        (vec![either(&["odd"]), either(&["even"])], &[]),
+        (vec![Filter::AtMost("rank", 1), Filter::is("kind", "odd")], &[9, 7, 3, 1]),
+        (vec![Filter::AtMost("due_at", 999)], &[9, 6, 3]),
+        (vec![Filter::is("owner", id(1)), Filter::is("unread", false)], &[9, 3]),
+        (vec![Filter::is("kind", "x' OR '1'='1")], &[]),
+        // More than are worth a scan each.
+        (vec![ranks(-20..2)], &[10, 9, 7, 6, 4, 3, 1]),
+        (vec![ranks(-1..3), either(&["odd", "even", "neither"])], &[10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+    ];
+    for (filters, expected) in cases {
+        assert_eq!(subject.found(&table, newest(filters.clone(), None, 10)).await, expected, "{filters:?}");
+        let count = subject.store.count(&table, filters.clone()).await.unwrap();
+        assert_eq!(count, expected.len() as u64, "{filters:?}");
+        let pages = [None, expected.get(1).copied()];
+        for (before, rest) in pages.into_iter().zip([expected, expected.get(2..).unwrap_or_default()]) {
+            let page = subject.found(&table, newest(filters.clone(), before, 2)).await;
+            assert_eq!(page, rest[..rest.len().min(2)], "{filters:?}");
+        }
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[tokio::test]
+async fn lists_are_ordered_by_a_field_and_then_by_age(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    let list = |filters, order| ListQuery { filters, order, before: None, limit: 4 };
+    let highest = Order::HighestThenOldest("rank");
+    assert_eq!(subject.found(&table, list(Vec::new(), highest)).await, [2, 5, 8, 1]);
+    assert_eq!(subject.found(&table, list(vec![either(&["even"])], highest)).await, [2, 8, 4, 10]);
+    assert_eq!(subject.found(&table, list(vec![either(&["odd", "even"])], highest)).await, [2, 5, 8, 1]);
+    let lowest = Order::LowestThenNewest("rank");
+    assert_eq!(subject.found(&table, list(Vec::new(), lowest)).await, [9, 6, 3, 10]);
+    assert_eq!(subject.found(&table, list(vec![either(&["even"])], lowest)).await, [6, 10, 4, 8]);
+    assert_eq!(subject.found(&table, list(vec![either(&["odd", "even"])], lowest)).await, [9, 6, 3, 10]);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[tokio::test]
+async fn a_field_that_is_not_there_or_is_of_another_kind_is_refused_and_no_sql(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    let refused = [
+        Filter::is("colour", "red"),
+        Filter::is("kind\" OR 1=1 --", "x"),
+        Filter::is("id", id(1)),
+        Filter::is("owner", id(1).to_string().as_str()),
+        Filter::is("rank", "1"),
+        Filter::is("unread", 2),
+        Filter::In("rank", vec![Key::Integer(1), "1".into()]),
+        Filter::AtMost("kind", 1),
+        Filter::AtMost("owner", 1),
+        Filter::AtMost("body", 1),
+    ];
+    for filter in refused {
+        let count = subject.store.count(&table, vec![filter.clone()]).await;
+        assert!(matches!(count, Err(ViewError::UnknownField(_))), "{filter:?}: {count:?}");
+        let list = subject.store.list(&table, newest(vec![filter.clone()], None, 1)).await;
+        assert!(matches!(list, Err(ViewError::UnknownField(_))), "{filter:?}: {list:?}");
+    }
+    for order in [Order::HighestThenOldest("colour"), Order::LowestThenNewest("rank\" --")] {
+        let list = subject.store.list(&table, ListQuery { order, ..newest(Vec::new(), None, 1) }).await;
+        assert!(matches!(list, Err(ViewError::UnknownField(_))), "{order:?}: {list:?}");
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[tokio::test]
+async fn a_page_holds_what_was_asked_for_between_one_and_a_thousand(#[case] adapter: Adapter) {
+    let subject = adapter.subject().await;
+    let table = subject.live(VIEW).await;
+    let all: Vec<SealedDocument> = (1..=1_100).map(|number| document(number, "a", 1)).collect();
+    subject.put(&table, all, 1).await;
+    for (limit, expected) in [(0, 1), (1, 1), (11, 11), (12, 12), (201, 201), (1_000, 1_000), (u32::MAX, 1_000)] {
+        assert_eq!(subject.found(&table, newest(Vec::new(), None, limit)).await.len(), expected, "{limit}");
+    }
+    assert_eq!(PAGE_DOCUMENTS_MAX, 1_000);
+}
