@@ -1,7 +1,10 @@
 //! Events as the log keeps them: an envelope around facts and, where a person's words are in it, one personal part.
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::fmt;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned, Visitor},
+};
+use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
 use crate::{AggregateKind, Event};
@@ -25,8 +28,8 @@ impl fmt::Display for StreamId {
 }
 
 /// Who caused an event. Written `user/<id>`, `agent/<id>` or `system`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub enum Actor {
     User(Uuid),
     Agent(Uuid),
@@ -49,9 +52,26 @@ impl From<Actor> for String {
     }
 }
 
-impl TryFrom<String> for Actor {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+/// Reads the text where it stands: each event read pays for it.
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Actor;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("user/<id>, agent/<id> or system")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Actor, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl FromStr for Actor {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
         let id = |part: &str| Uuid::parse_str(part).map_err(|error| error.to_string());
         match text.split_once('/') {
             Some(("user", part)) => id(part).map(Self::User),

@@ -1,10 +1,14 @@
 //! Between events and sealed rows: seals an event for its place in its stream, opens rows into envelopes.
 use marvin_domain::{Envelope, Event, Metadata, Sequence, StreamId};
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{NewEvent, ReadError, StoredEvent};
-use crate::security::sealer::{Opened, SealError, Sealed, Sealer};
+use crate::security::sealer::{Opened, SealError, Sealed, Sealer, Spot};
+
+/// Rows from which on a page is opened in two parts: some hundred microseconds of work, against a few for handing it over.
+const PARTED_ROWS_MIN: usize = 128;
 
 /// Shared by everything that writes to or reads from the log.
 #[derive(Clone)]
@@ -39,19 +43,26 @@ impl Codec {
         Ok(NewEvent { event_id, event_type, event_version, payload, metadata })
     }
 
-    /// Opens rows, in order.
+    /// Opens rows, in order; those of a page on two cores.
     ///
     /// # Errors
     /// `Corrupt` at the first row that does not open, that lacks words although nobody erased them, or whose type this program
     /// does not know.
-    pub async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
+    pub async fn open(&self, mut rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
+        if rows.len() < PARTED_ROWS_MIN {
+            return self.open_part(rows).await;
+        }
+        let (codec, back) = (self.clone(), rows.split_off(rows.len() / 2));
+        let back = Part(tokio::spawn(async move { codec.open_part(back).await }));
+        let mut opened = self.open_part(rows).await?;
+        opened.extend(back.join().await?);
+        Ok(opened)
+    }
+
+    async fn open_part(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
         let sealed = rows
             .iter()
-            .map(|row| Sealed {
-                scope: scope(row.stream),
-                place: place_of(row),
-                payload: &row.payload,
-            })
+            .map(|row| Sealed { scope: scope(row.stream), place: place_of(row), payload: &row.payload })
             .collect::<Vec<_>>();
         let opened = self.sealer.open(&sealed).await.map_err(|error| match error {
             SealError::Unavailable(reason) => ReadError::Keys(reason),
@@ -98,6 +109,22 @@ impl Codec {
     }
 }
 
+/// The back part of a page, being opened by another thread. Given up with whoever waits for it.
+struct Part(JoinHandle<Result<Vec<Envelope>, ReadError>>);
+
+impl Part {
+    async fn join(mut self) -> Result<Vec<Envelope>, ReadError> {
+        let ended = (&mut self.0).await;
+        ended.unwrap_or_else(|stopped| Err(ReadError::Keys(format!("a page was not opened to its end: {stopped}"))))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
     let corrupt = |reason: String| ReadError::Corrupt { position: row.position, reason };
     let personal = opened.personal.as_deref();
@@ -116,16 +143,24 @@ fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
     })
 }
 
-fn scope(stream: StreamId) -> Vec<u8> {
-    [stream.kind.as_str().as_bytes(), b"/", stream.id.as_bytes()].concat()
+fn scope(stream: StreamId) -> Spot {
+    joined(&[stream.kind.as_str().as_bytes(), b"/", stream.id.as_bytes()])
 }
 
-fn place_of(row: &StoredEvent) -> Vec<u8> {
+fn place_of(row: &StoredEvent) -> Spot {
     place(row.sequence, row.event_id, &row.event_type, row.event_version)
 }
 
 /// Bytes rather than text, since each event read pays for it. The type comes last: all before it has a fixed length.
-fn place(sequence: Sequence, event_id: Uuid, event_type: &str, event_version: u16) -> Vec<u8> {
+fn place(sequence: Sequence, event_id: Uuid, event_type: &str, event_version: u16) -> Spot {
     let (sequence, version) = (sequence.to_be_bytes(), event_version.to_be_bytes());
-    [&sequence[..], event_id.as_bytes(), &version, event_type.as_bytes()].concat()
+    joined(&[&sequence, event_id.as_bytes(), &version, event_type.as_bytes()])
+}
+
+fn joined(parts: &[&[u8]]) -> Spot {
+    let mut joined = Spot::new();
+    for part in parts {
+        joined.extend_from_slice(part);
+    }
+    joined
 }

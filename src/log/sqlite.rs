@@ -93,7 +93,7 @@ impl SqliteLog {
 impl EventLog for SqliteLog {
     async fn append(&self, append: Append) -> Result<Receipt, AppendError> {
         check_limits(&append)?;
-        let receipt = self.database.write(move |connection| insert(connection, &append, Utc::now())).await?;
+        let receipt = self.database.write_whole(move |connection| insert(connection, &append, Utc::now())).await?;
         self.head.send_if_modified(|head| {
             let moved = receipt.position > *head;
             *head = receipt.position.max(*head);
@@ -131,7 +131,7 @@ impl EventLog for SqliteLog {
     }
 }
 
-/// Runs inside the writer's transaction. Writes as if the command were new and no stream had moved: the unique indexes tell
+/// Runs inside the writer's transaction, and leaves nothing in it but a whole command. Writes as if the command were new and no stream had moved: the unique indexes tell
 /// otherwise, and only then is looked up what stands there.
 fn insert(connection: &Connection, append: &Append, now: DateTime<Utc>) -> Result<Receipt, AppendError> {
     let database = |error: rusqlite::Error| AppendError::Unavailable(error.into());

@@ -3,6 +3,7 @@
 //! Facts go under the instance key, a personal part under its subject's own. Once that key is destroyed the part is gone from
 //! the log, its views and their copies at once.
 use async_trait::async_trait;
+use smallvec::SmallVec;
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
@@ -38,11 +39,14 @@ pub enum SealError {
     Unreadable { index: usize, reason: String },
 }
 
+/// Names a scope or a place. Those of every event and document fit without an allocation, and each read pays for two.
+pub type Spot = SmallVec<[u8; 64]>;
+
 /// A sealed payload and the place it was sealed for.
 #[derive(Debug)]
 pub struct Sealed<'a> {
-    pub scope: Vec<u8>,
-    pub place: Vec<u8>,
+    pub scope: Spot,
+    pub place: Spot,
     pub payload: &'a [u8],
 }
 

@@ -15,7 +15,7 @@ mod writer;
 use backup::Snapshot;
 pub use open::{Durability, Inspected, OpenError, gather, one_line};
 pub use writer::COMMITS;
-use writer::Writer;
+use writer::{Writer, undone_on_error};
 
 use crate::store::StoreError;
 
@@ -67,6 +67,19 @@ impl Database {
     /// # Errors
     /// The job's own, or a `StoreError` of the transaction.
     pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.inner.writer.run(move |connection| undone_on_error(connection, job)).await
+    }
+
+    /// As [`write`](Self::write), for a job that leaves nothing behind when it fails: it needs no savepoint around it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_whole<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,

@@ -71,6 +71,7 @@ impl Writer {
         }
     }
 
+    /// Runs a job that leaves nothing behind when it fails: see [`undone_on_error`].
     pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -86,7 +87,7 @@ impl Writer {
                     return None;
                 }
             };
-            let result = undone_on_error(connection, job);
+            let result = job(connection);
             // A caller that went away is no reason to undo what it asked for.
             Some(Box::new(move |committed: Result<(), &StoreError>| {
                 let result = match (result, committed) {
@@ -103,7 +104,7 @@ impl Writer {
 }
 
 /// Runs a job behind a savepoint, so that a job that fails leaves nothing and the others of its batch stand.
-fn undone_on_error<T, E: From<StoreError>>(
+pub(super) fn undone_on_error<T, E: From<StoreError>>(
     connection: &Connection,
     job: impl FnOnce(&Connection) -> Result<T, E>,
 ) -> Result<T, E> {

@@ -1,11 +1,12 @@
 //! Between documents and sealed rows of a view.
+use marvin_domain::Position;
 use marvin_projections::RawDocument;
 use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{SealedDocument, Table, ViewError};
 use crate::{
-    security::sealer::{SealError, Sealed, Sealer},
+    security::sealer::{SealError, Sealed, Sealer, Spot},
     store::StoreError,
 };
 
@@ -28,7 +29,7 @@ impl Documents {
             let RawDocument { id, position, facts, personal, subject, keys } = document;
             let body = self
                 .sealer
-                .seal(&scope(table), id.as_bytes(), &facts, personal.zip(subject))
+                .seal(&scope(table), &place(id, position), &facts, personal.zip(subject))
                 .await
                 .map_err(|error| error_of(table, &[], error))?;
             sealed.push(SealedDocument { id, position, body, keys });
@@ -41,11 +42,12 @@ impl Documents {
     /// # Errors
     /// `Corrupt` at the first that does not open.
     pub async fn open(&self, table: &Table, documents: Vec<SealedDocument>) -> Result<Vec<RawDocument>, ViewError> {
+        let scope = scope(table);
         let sealed = documents
             .iter()
             .map(|document| Sealed {
-                scope: scope(table),
-                place: document.id.as_bytes().to_vec(),
+                scope: scope.clone(),
+                place: place(document.id, document.position),
                 payload: &document.body,
             })
             .collect::<Vec<_>>();
@@ -64,8 +66,15 @@ impl Documents {
 }
 
 /// Every build of a projection's version seals alike: what one holds, another may.
-fn scope(table: &Table) -> Vec<u8> {
-    format!("view/{}/{}", table.name, table.version).into_bytes()
+fn scope(table: &Table) -> Spot {
+    format!("view/{}/{}", table.name, table.version).as_bytes().into()
+}
+
+/// With its position, so that an old document does not pass for a newer one.
+fn place(id: Uuid, position: Position) -> Spot {
+    let mut place = Spot::from_slice(id.as_bytes());
+    place.extend_from_slice(&position.to_be_bytes());
+    place
 }
 
 fn error_of(table: &Table, ids: &[Uuid], error: SealError) -> ViewError {

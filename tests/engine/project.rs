@@ -169,8 +169,13 @@ async fn a_document_copied_to_another_place_is_not_opened() {
     projector.take(&events).await.unwrap();
     let table = projector.table();
     let query = ListQuery { filters: Vec::new(), order: Order::Newest, before: None, limit: 2 };
-    let mut documents = bench.store.list(table, query).await.unwrap().documents;
-    documents[0].body = documents[1].body.clone();
-    let outcome = bench.documents.open(table, documents).await;
-    assert!(matches!(outcome, Err(ViewError::Corrupt { .. })));
+    let documents = bench.store.list(table, query).await.unwrap().documents;
+    let mut moved = documents.clone();
+    moved[0].body = moved[1].body.clone();
+    assert!(matches!(bench.documents.open(table, moved).await, Err(ViewError::Corrupt { .. })));
+    let mut newer = documents.clone();
+    newer[0].position += 1;
+    let outcome = bench.documents.open(table, newer).await;
+    assert!(matches!(outcome, Err(ViewError::Corrupt { .. })), "an old document passes for a newer one");
+    assert_eq!(bench.documents.open(table, documents).await.unwrap().len(), 2);
 }

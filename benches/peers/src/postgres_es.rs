@@ -102,12 +102,14 @@ impl PostgresEs {
         seconds
     }
 
-    /// Streams of 100 events, in one transaction each.
+    /// Streams of 100 events that grow side by side, so that the events of one lie apart here too.
     pub fn fill(&self, runtime: &Runtime, streams: usize) -> Vec<String> {
         let ids: Vec<Uuid> = (0..streams).map(|_| Uuid::now_v7()).collect();
-        for id in &ids {
-            let events: Vec<_> = (1..=STREAM_EVENTS as usize).map(|sequence| serialized(*id, sequence)).collect();
-            runtime.block_on(self.repository.persist::<Journal>(&events, None)).expect("nothing is in the way");
+        for sequence in 1..=STREAM_EVENTS as usize {
+            for id in &ids {
+                let event = [serialized(*id, sequence)];
+                runtime.block_on(self.repository.persist::<Journal>(&event, None)).expect("nothing is in the way");
+            }
         }
         runtime.block_on(sqlx::query("VACUUM ANALYZE events").execute(&self.pool)).expect("a superuser may");
         ids.iter().map(Uuid::to_string).collect()

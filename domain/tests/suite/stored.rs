@@ -72,9 +72,9 @@ fn an_actor_reads_back_from_its_name() {
         (Actor::System, "system".to_owned()),
     ] {
         assert_eq!(String::from(actor), written);
-        assert_eq!(Actor::try_from(written), Ok(actor));
+        assert_eq!(written.parse(), Ok(actor));
     }
     for unknown in ["", "system/", "robot/1", "user/ada", "user"] {
-        assert!(Actor::try_from(unknown.to_owned()).is_err(), "{unknown}");
+        assert!(unknown.parse::<Actor>().is_err(), "{unknown}");
     }
 }
