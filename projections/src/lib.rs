@@ -6,6 +6,8 @@
 
 mod document;
 mod fold;
+mod lane;
+mod plan;
 
 pub mod agents;
 pub mod inbox;
@@ -14,6 +16,8 @@ pub mod users;
 
 pub use document::{Document, Field, FieldKind, Key, RawDocument};
 pub use fold::{Fold, FoldError, Projection, fold_of};
+pub use lane::Lane;
+pub use plan::{Plan, Skips, Touch};
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Tasks as people see them: where each stands, what it was given, what came of it.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Envelope, Event, Personal, Position, Sequence, opaque_debug,
+    AggregateKind, Envelope, Event, Personal, Position, Sequence, opaque_debug,
     task::{TaskEvent, TaskSubmitted},
 };
 use serde::{Deserialize, Serialize};
@@ -151,6 +151,7 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
     const VERSION: u32 = 1;
+    const KINDS: &'static [AggregateKind] = &[AggregateKind::Task];
     const FIELDS: &'static [Field] = &[
         Field::id("agent_id"),
         Field::id("requested_by"),

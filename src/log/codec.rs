@@ -47,11 +47,7 @@ impl Codec {
     pub async fn open(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
         let sealed = rows
             .iter()
-            .map(|row| Sealed {
-                scope: scope(row.stream),
-                place: place_of(row),
-                payload: &row.payload,
-            })
+            .map(|row| Sealed { scope: scope(row.stream), place: place_of(row), payload: &row.payload })
             .collect::<Vec<_>>();
         let opened = self.sealer.open(&sealed).await.map_err(|error| match error {
             SealError::Unavailable(reason) => ReadError::Keys(reason),

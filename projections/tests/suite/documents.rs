@@ -19,7 +19,7 @@ fn documents() -> Vec<(&'static str, &'static [Field], RawDocument)> {
     for fold in all() {
         let mut store = Store::default();
         for event in log(samples::all().into_iter().map(|event| (ADA, event))) {
-            if store.take(&*fold, &[event]) > 0 {
+            if store.take(&fold, &[event]) > 0 {
                 documents.push((fold.name(), fold.fields(), store.0[&ADA].clone()));
             }
         }

@@ -10,6 +10,8 @@ mod agents;
 mod documents;
 mod folds;
 mod inbox;
+mod lanes;
+mod poison;
 mod secrecy;
 mod splits;
 mod tasks;
