@@ -11,6 +11,7 @@ mod plan;
 
 pub mod agents;
 pub mod inbox;
+pub mod steps;
 pub mod tasks;
 pub mod users;
 
@@ -23,5 +24,11 @@ use std::sync::Arc;
 
 /// The one registration of projections.
 pub fn all() -> Vec<Arc<dyn Fold>> {
-    vec![fold_of::<agents::Agents>(), fold_of::<tasks::Tasks>(), fold_of::<users::Users>(), fold_of::<inbox::Inbox>()]
+    vec![
+        fold_of::<agents::Agents>(),
+        fold_of::<tasks::Tasks>(),
+        fold_of::<steps::Steps>(),
+        fold_of::<users::Users>(),
+        fold_of::<inbox::Inbox>(),
+    ]
 }

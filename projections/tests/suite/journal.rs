@@ -107,5 +107,5 @@ pub fn document_after<P: Projection>(id: Uuid, events: impl IntoIterator<Item = 
     let mut store = Store::default();
     store.take(&fold_of::<P>(), &log(events.into_iter().map(|event| (id, event))));
     assert_eq!(store.0.len(), 1);
-    store.0[&id].open().unwrap()
+    store.0.pop_first().unwrap().1.open().unwrap()
 }

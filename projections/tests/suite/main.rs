@@ -14,6 +14,7 @@ mod lanes;
 mod poison;
 mod secrecy;
 mod splits;
+mod steps;
 mod tasks;
 mod tasks_again;
 mod users;
