@@ -14,6 +14,7 @@ pub mod upcast;
 pub mod agent;
 pub mod instance;
 pub mod notification;
+pub mod projection;
 pub mod task;
 pub mod user;
 
@@ -28,6 +29,7 @@ aggregates! {
     Agent(agent::Agent, agent::AgentCommand, agent::AgentEvent);
     Task(task::Task, task::TaskCommand, task::TaskEvent);
     Notification(notification::Notification, notification::NotificationCommand, notification::NotificationEvent);
+    Projection(projection::Projection, projection::ProjectionCommand, projection::ProjectionEvent);
 }
 
 /// A command and the stream it is for.

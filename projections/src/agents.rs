@@ -1,7 +1,7 @@
 //! Agents as people see them.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Envelope, Event, Name, Position, Sequence,
+    AggregateKind, Envelope, Event, Name, Position, Sequence,
     agent::{AgentEvent, AgentStatus, Config, Limits},
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ impl Document for AgentDocument {}
 impl Projection for Agents {
     const NAME: &'static str = "agents";
     const VERSION: u32 = 1;
+    const KINDS: &'static [AggregateKind] = &[AggregateKind::Agent];
     const FIELDS: &'static [Field] = &[Field::text("kind"), Field::text("status")];
     const INDEXES: &'static [&'static [&'static str]] = &[&["kind"], &["status"]];
     type Document = AgentDocument;

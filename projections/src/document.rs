@@ -145,6 +145,20 @@ pub struct RawDocument {
     pub keys: Vec<Key>,
 }
 
+impl RawDocument {
+    /// The typed document; its personal part is erased when there is none.
+    ///
+    /// # Errors
+    /// When the bytes are not a document of this type.
+    pub fn open<D: Document>(&self) -> Result<D, serde_json::Error> {
+        let mut document: D = serde_json::from_slice(&self.facts)?;
+        if let Some(personal) = &self.personal {
+            document.fill_personal(personal)?;
+        }
+        Ok(document)
+    }
+}
+
 /// Shows which document it is and none of its bytes: debug output ends up in logs.
 impl fmt::Debug for RawDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

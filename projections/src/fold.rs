@@ -1,15 +1,22 @@
-//! What a projection is, and how a batch of events is folded into its documents.
-use marvin_domain::{Envelope, Position};
-use std::{collections::HashMap, marker::PhantomData, sync::Arc};
+//! What a projection is, and how the machinery handles one without knowing its types.
+use marvin_domain::{AggregateKind, Envelope, Position};
+use std::{
+    any::Any,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 use uuid::Uuid;
 
-use crate::{Document, Field, Key, RawDocument};
+use crate::{Document, Field, Key, Lane, Plan, Skips, lane::Working, plan::plan};
 
 /// A read model, named for what users see.
 pub trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
     /// Raise it whenever a document would come out differently: the view is then built anew beside the old one.
     const VERSION: u32;
+    /// The aggregates whose events it folds. The others' need not even be opened.
+    const KINDS: &'static [AggregateKind];
     /// Facts by which lists may be filtered, in the order of [`Projection::keys`].
     const FIELDS: &'static [Field];
     /// Fields that lists are filtered by together, and sorted by last. Each gets an index, with the id behind it.
@@ -30,28 +37,51 @@ pub trait Projection: Send + Sync + 'static {
 pub enum FoldError {
     #[error("position {position} changes document {id}, which no event began")]
     NothingToChange { position: Position, id: Uuid },
-    #[error("the stored document {id} does not fit this version of its projection")]
+    /// Found when the event at `position` was to change it. The event may be fine: rebuild the view.
+    #[error("position {position} changes document {id}, which does not fit this version of its projection")]
     Malformed {
+        position: Position,
         id: Uuid,
         #[source]
         source: serde_json::Error,
     },
+    #[error("the projection panicked at position {position}: {message}")]
+    Panicked { position: Position, message: &'static str },
+}
+
+impl FoldError {
+    /// The event that could not be folded.
+    pub fn position(&self) -> Position {
+        match self {
+            Self::NothingToChange { position, .. }
+            | Self::Malformed { position, .. }
+            | Self::Panicked { position, .. } => *position,
+        }
+    }
 }
 
 /// A projection without its types, as the machinery handles it.
+///
+/// A batch is folded in three steps. [`plan`](Self::plan) tells which event touches which document and deals the documents out
+/// to lanes. Each lane, on a thread of its own where that helps, loads what it lacks and folds. What changed is stored together
+/// with the checkpoint, and only then do the lanes keep it in memory.
 pub trait Fold: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
+    fn kinds(&self) -> &'static [AggregateKind];
     fn fields(&self) -> &'static [Field];
     fn indexes(&self) -> &'static [&'static [&'static str]];
-    fn ids(&self, event: &Envelope) -> Vec<Uuid>;
-    /// Folds `events`, in order, into the `loaded` documents and answers those that changed.
-    ///
-    /// Events at or below a document's position are skipped, so that folding a batch twice changes nothing.
+    /// The documents that this event touches.
     ///
     /// # Errors
-    /// `NothingToChange` for an event whose document nothing began, `Malformed` for a stored document that does not fit.
-    fn fold(&self, loaded: Vec<RawDocument>, events: &[Arc<Envelope>]) -> Result<Vec<RawDocument>, FoldError>;
+    /// `Panicked`.
+    fn ids(&self, event: &Envelope) -> Result<Vec<Uuid>, FoldError>;
+    /// Deals out what `events` change to `lanes` lanes (at least one), without the skipped ones. A document is always in the
+    /// same lane of as many.
+    fn plan(&self, events: &[Arc<Envelope>], skips: &Skips, lanes: usize) -> Plan;
+    /// A lane with nothing in it. It keeps documents of about `bytes_max` bytes of JSON, which take several times as much in
+    /// memory; with 0 it keeps none.
+    fn lane(&self, bytes_max: usize) -> Box<dyn Lane>;
 }
 
 /// The machinery's view of projection `P`.
@@ -60,12 +90,6 @@ pub fn fold_of<P: Projection>() -> Arc<dyn Fold> {
 }
 
 struct Typed<P>(PhantomData<P>);
-
-struct Entry<D> {
-    document: D,
-    position: Position,
-    changed: bool,
-}
 
 impl<P: Projection> Fold for Typed<P> {
     fn name(&self) -> &'static str {
@@ -76,6 +100,10 @@ impl<P: Projection> Fold for Typed<P> {
         P::VERSION
     }
 
+    fn kinds(&self) -> &'static [AggregateKind] {
+        P::KINDS
+    }
+
     fn fields(&self) -> &'static [Field] {
         P::FIELDS
     }
@@ -84,72 +112,27 @@ impl<P: Projection> Fold for Typed<P> {
         P::INDEXES
     }
 
-    fn ids(&self, event: &Envelope) -> Vec<Uuid> {
-        P::ids(event)
+    fn ids(&self, event: &Envelope) -> Result<Vec<Uuid>, FoldError> {
+        if P::KINDS.contains(&event.stream.kind) { caught(event.position, || P::ids(event)) } else { Ok(Vec::new()) }
     }
 
-    fn fold(&self, loaded: Vec<RawDocument>, events: &[Arc<Envelope>]) -> Result<Vec<RawDocument>, FoldError> {
-        let mut entries: HashMap<Uuid, Entry<P::Document>> = HashMap::with_capacity(loaded.len());
-        for raw in loaded {
-            let (id, position) = (raw.id, raw.position);
-            let document = open::<P::Document>(&raw).map_err(|source| FoldError::Malformed { id, source })?;
-            entries.insert(id, Entry { document, position, changed: false });
-        }
-        for event in events {
-            for id in P::ids(event) {
-                fold_one::<P>(&mut entries, id, event)?;
-            }
-        }
-        Ok(entries.into_iter().filter(|(_, entry)| entry.changed).map(|(id, entry)| close::<P>(id, &entry)).collect())
+    fn plan(&self, events: &[Arc<Envelope>], skips: &Skips, lanes: usize) -> Plan {
+        plan(self, events, skips, lanes)
+    }
+
+    fn lane(&self, bytes_max: usize) -> Box<dyn Lane> {
+        Box::new(Working::<P>::new(bytes_max))
     }
 }
 
-fn fold_one<P: Projection>(
-    entries: &mut HashMap<Uuid, Entry<P::Document>>,
-    id: Uuid,
-    event: &Envelope,
-) -> Result<(), FoldError> {
-    let position = event.position;
-    match entries.get_mut(&id) {
-        Some(entry) if entry.position >= position => {}
-        Some(entry) => {
-            P::apply(&mut entry.document, event);
-            (entry.position, entry.changed) = (position, true);
-        }
-        None => {
-            let document = P::begin(id, event).ok_or(FoldError::NothingToChange { position, id })?;
-            entries.insert(id, Entry { document, position, changed: true });
-        }
-    }
-    Ok(())
+/// What a formatted panic says instead: it may quote what a person wrote, and the reason of a stop is stored in clear.
+const WITHHELD: &str = "its message stands in the output of the process";
+
+/// Runs a projection's own code. What a panic leaves half done is the caller's to throw away.
+pub(crate) fn caught<T>(position: Position, run: impl FnOnce() -> T) -> Result<T, FoldError> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| FoldError::Panicked { position, message: message_of(&*panic) })
 }
 
-/// Reads a document back from its stored parts.
-pub(crate) fn open<D: Document>(raw: &RawDocument) -> Result<D, serde_json::Error> {
-    let mut document: D = serde_json::from_slice(&raw.facts)?;
-    if let Some(personal) = &raw.personal {
-        document.fill_personal(personal)?;
-    }
-    Ok(document)
-}
-
-fn close<P: Projection>(id: Uuid, entry: &Entry<P::Document>) -> RawDocument {
-    RawDocument {
-        id,
-        position: entry.position,
-        facts: marvin_domain::event::to_json(&entry.document),
-        personal: entry.document.personal(),
-        subject: entry.document.subject(),
-        keys: P::keys(&entry.document),
-    }
-}
-
-impl RawDocument {
-    /// The typed document; its personal part is erased when there is none.
-    ///
-    /// # Errors
-    /// When the bytes are not a document of this type.
-    pub fn open<D: Document>(&self) -> Result<D, serde_json::Error> {
-        open(self)
-    }
+fn message_of(panic: &(dyn Any + Send)) -> &'static str {
+    panic.downcast_ref::<&'static str>().copied().unwrap_or(WITHHELD)
 }

@@ -1,7 +1,7 @@
 //! The inbox: what each person was told, and what they have read.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Envelope, Event, Personal, Position, Sequence,
+    AggregateKind, Envelope, Event, Personal, Position, Sequence,
     notification::{Link, Message, NotificationEvent, Severity},
 };
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ impl Document for NotificationDocument {
 impl Projection for Inbox {
     const NAME: &'static str = "inbox";
     const VERSION: u32 = 1;
+    const KINDS: &'static [AggregateKind] = &[AggregateKind::Notification];
     const FIELDS: &'static [Field] = &[Field::id("recipient"), Field::flag("unread")];
     const INDEXES: &'static [&'static [&'static str]] = &[&["recipient"], &["recipient", "unread"]];
     type Document = NotificationDocument;

@@ -6,18 +6,29 @@
 
 mod document;
 mod fold;
+mod lane;
+mod plan;
 
 pub mod agents;
 pub mod inbox;
+pub mod steps;
 pub mod tasks;
 pub mod users;
 
 pub use document::{Document, Field, FieldKind, Key, RawDocument};
 pub use fold::{Fold, FoldError, Projection, fold_of};
+pub use lane::Lane;
+pub use plan::{Plan, Skips, Touch};
 
 use std::sync::Arc;
 
 /// The one registration of projections.
 pub fn all() -> Vec<Arc<dyn Fold>> {
-    vec![fold_of::<agents::Agents>(), fold_of::<tasks::Tasks>(), fold_of::<users::Users>(), fold_of::<inbox::Inbox>()]
+    vec![
+        fold_of::<agents::Agents>(),
+        fold_of::<tasks::Tasks>(),
+        fold_of::<steps::Steps>(),
+        fold_of::<users::Users>(),
+        fold_of::<inbox::Inbox>(),
+    ]
 }

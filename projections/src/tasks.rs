@@ -1,7 +1,7 @@
 //! Tasks as people see them: where each stands, what it was given, what came of it.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Envelope, Event, Personal, Position, Sequence, opaque_debug,
+    AggregateKind, Envelope, Event, Personal, Position, Sequence, opaque_debug,
     task::{TaskEvent, TaskSubmitted},
 };
 use serde::{Deserialize, Serialize};
@@ -42,15 +42,6 @@ impl TaskStatus {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    pub step: u32,
-    pub kind: String,
-    pub name: String,
-    pub started_at: DateTime<Utc>,
-    pub finished_at: DateTime<Utc>,
-}
-
 /// What the requester gave and got.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskText {
@@ -75,7 +66,8 @@ pub struct TaskDocument {
     pub ready_at: Option<DateTime<Utc>>,
     /// Why the last attempt, or the task, failed.
     pub error_code: Option<String>,
-    pub steps: Vec<Step>,
+    /// Steps recorded so far; each is a document of its own.
+    pub steps: u32,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -138,7 +130,7 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
         attempt: 0,
         ready_at: Some(event.recorded_at),
         error_code: None,
-        steps: Vec::new(),
+        steps: 0,
         created_at: event.recorded_at,
         started_at: None,
         finished_at: None,
@@ -150,7 +142,8 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+    const KINDS: &'static [AggregateKind] = &[AggregateKind::Task];
     const FIELDS: &'static [Field] = &[
         Field::id("agent_id"),
         Field::id("requested_by"),
@@ -192,13 +185,7 @@ impl Projection for Tasks {
                 (document.status, document.ready_at, document.attempt) = (TaskStatus::Running, None, started.attempt);
                 document.started_at = document.started_at.or(Some(at));
             }
-            TaskEvent::StepCompleted(e) => document.steps.push(Step {
-                step: e.step,
-                kind: e.kind.clone(),
-                name: e.name.clone(),
-                started_at: e.started_at,
-                finished_at: at,
-            }),
+            TaskEvent::StepCompleted(e) => document.steps = e.step,
             TaskEvent::HeartbeatLost(_) => document.wait(TaskStatus::Queued, at),
             TaskEvent::RetryScheduled(e) => {
                 document.wait(TaskStatus::Retrying, e.retry_at);

@@ -1,7 +1,7 @@
 //! Users as administrators see them.
 use chrono::{DateTime, Utc};
 use marvin_domain::{
-    Envelope, Event, Personal, Position, Sequence,
+    AggregateKind, Envelope, Event, Personal, Position, Sequence,
     user::{Profile, Role, UserEvent},
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,7 @@ impl Document for UserDocument {
 impl Projection for Users {
     const NAME: &'static str = "users";
     const VERSION: u32 = 1;
+    const KINDS: &'static [AggregateKind] = &[AggregateKind::User];
     const FIELDS: &'static [Field] = &[Field::text("status")];
     const INDEXES: &'static [&'static [&'static str]] = &[&["status"]];
     type Document = UserDocument;

@@ -8,9 +8,14 @@ use marvin_domain::{
     agent::AgentStatus,
     task::{CancelReason, Phase, Submission, Task, TaskCommand},
 };
-use marvin_projections::tasks::{Step, TaskDocument, TaskStatus, Tasks};
+use marvin_projections::{
+    Key,
+    steps::{StepDocument, Steps},
+    tasks::{TaskDocument, TaskStatus, Tasks},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{
@@ -26,7 +31,7 @@ use super::{
 use crate::{
     error::FieldError,
     security::permissions::Permission,
-    views::{Filter, ListQuery, Order},
+    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX},
 };
 
 const LIST: &str = "tasks";
@@ -68,8 +73,8 @@ struct StepBody<'a> {
 }
 
 impl<'a> StepBody<'a> {
-    fn of(step: &'a Step) -> Self {
-        let Step { step, kind, name, started_at, finished_at } = step;
+    fn of(step: &'a StepDocument) -> Self {
+        let StepDocument { step, kind, name, started_at, finished_at, .. } = step;
         Self { step: *step, kind, name, status: "completed", started_at: *started_at, finished_at: *finished_at }
     }
 }
@@ -104,9 +109,12 @@ struct TaskBody<'a> {
     position: u64,
 }
 
+/// The steps of some tasks, by task, each in the order in which they were done.
+type TaskSteps = HashMap<Uuid, Vec<StepDocument>>;
+
 impl<'a> TaskBody<'a> {
     /// `caller` sees the requester's words only where they may.
-    fn of(task: &'a TaskDocument, caller: &Caller) -> Self {
+    fn of(task: &'a TaskDocument, steps: &'a TaskSteps, caller: &Caller) -> Self {
         let readable = caller.reaches(task.requested_by, Permission::PersonalReadAll);
         let text = task.personal.known().filter(|_| readable);
         let message = text.and_then(|text| text.error_message.as_deref());
@@ -123,7 +131,7 @@ impl<'a> TaskBody<'a> {
             input: text.map(|text| &text.input),
             output: text.and_then(|text| text.output.as_ref()),
             error: task.error_code.as_ref().map(|code| json!({ "code": code, "message": message.unwrap_or_default() })),
-            steps: task.steps.iter().map(StepBody::of).collect(),
+            steps: steps.get(&task.id).into_iter().flatten().map(StepBody::of).collect(),
             usage: json!({}),
             created_at: task.created_at,
             started_at: task.started_at,
@@ -149,6 +157,30 @@ impl Api {
             Some(task) if caller.reaches(task.requested_by, all) => Ok(()),
             _ => Err(Problem::not_found()),
         }
+    }
+
+    /// As [`reach`](Self::reach), for answers about tasks with their steps: both views have got there.
+    async fn reach_tasks(&self, request: &HttpRequest) -> Result<u64, Problem> {
+        Ok(self.reach::<Tasks>(request).await?.min(self.reach::<Steps>(request).await?))
+    }
+
+    /// The steps of these tasks, by one query for all that have some.
+    async fn steps_of(&self, tasks: &[TaskDocument]) -> Result<TaskSteps, Problem> {
+        let with_steps = tasks.iter().filter(|task| task.steps > 0).map(|task| Key::from(task.id)).collect::<Vec<_>>();
+        let (mut steps, mut before) = (TaskSteps::new(), None);
+        let mut more = !with_steps.is_empty();
+        while more {
+            let filters = vec![Filter::In("task_id", with_steps.clone())];
+            let query = ListQuery { filters, order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
+            let found = self.views.list::<Steps>(query).await?;
+            more = found.len() >= PAGE_DOCUMENTS_MAX as usize;
+            before = found.last().map(|step| step.id);
+            for step in found {
+                steps.entry(step.task_id).or_default().push(step);
+            }
+        }
+        steps.values_mut().for_each(|of_task| of_task.reverse());
+        Ok(steps)
     }
 }
 
@@ -212,11 +244,12 @@ pub async fn list(
     if !caller.may(Permission::TasksReadAll) {
         filters.push(Filter::is("requested_by", caller.user_id));
     }
-    let position = api.reach::<Tasks>(&request).await?;
+    let position = api.reach_tasks(&request).await?;
     let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
     let found = api.views.list::<Tasks>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
     let page = Page::of(LIST, found, query.limit, |task| task.id);
-    let items = page.items.iter().map(|task| TaskBody::of(task, &caller)).collect::<Vec<_>>();
+    let steps = api.steps_of(&page.items).await?;
+    let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }
 
@@ -228,11 +261,12 @@ pub async fn show(
     id: PathId,
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
-    let position = api.reach::<Tasks>(&request).await?;
+    let position = api.reach_tasks(&request).await?;
     let task = api.views.get::<Tasks>(id.0).await?;
     let task = task.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
     let task = task.ok_or_else(Problem::not_found)?;
-    Ok(resource(position, task.sequence, &TaskBody::of(&task, &caller)))
+    let steps = api.steps_of(std::slice::from_ref(&task)).await?;
+    Ok(resource(position, task.sequence, &TaskBody::of(&task, &steps, &caller)))
 }
 
 async fn simple(

@@ -1,8 +1,8 @@
 //! Keeps one table up to date: folds each batch of events into its documents and writes them with the checkpoint.
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
-use marvin_projections::{Fold, FoldError};
-use std::{collections::BTreeSet, sync::Arc};
+use marvin_projections::{Fold, Lane, Skips};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{State, Table, ViewError, ViewId, ViewStore, documents::Documents};
@@ -14,8 +14,12 @@ use crate::log::{
 /// What every projector writes under: none hands a table over to another.
 const TOKEN: u64 = 1;
 
+/// Documents kept in memory between batches: none, so that no words of an erased person stay there.
+const LANE_BYTES_MAX: usize = 0;
+
 pub struct Projector {
     fold: Arc<dyn Fold>,
+    lane: Box<dyn Lane>,
     table: Table,
     store: Arc<dyn ViewStore>,
     documents: Documents,
@@ -46,7 +50,7 @@ impl Projector {
                 table
             }
         };
-        let projector = Self { fold, table, store, documents, reached };
+        let projector = Self { lane: fold.lane(LANE_BYTES_MAX), fold, table, store, documents, reached };
         projector.stands().await?;
         Ok(projector)
     }
@@ -63,22 +67,32 @@ impl Projector {
         Ok(position)
     }
 
-    async fn project(&self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
-        let last = end.position;
+    /// Folds `events` and writes what changed, up to the first that cannot be folded.
+    async fn project(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
         let failed = |error: ViewError| follow_error(&error, last);
-        let ids: BTreeSet<_> = events.iter().flat_map(|event| self.fold.ids(event)).collect();
-        let ids: Vec<_> = ids.into_iter().collect();
-        let loaded = self.store.load(&self.table, &ids).await.map_err(failed)?.documents;
-        let loaded = self.documents.open(&self.table, loaded).await.map_err(failed)?;
-        let changed = self.fold.fold(loaded, events).map_err(|error| FollowError::Stop {
-            position: match error {
-                FoldError::NothingToChange { position, .. } => position,
-                FoldError::Malformed { .. } => last,
-            },
-            reason: error.to_string(),
-        })?;
-        let sealed = self.documents.seal(&self.table, changed).await.map_err(failed)?;
-        self.store.store(&self.table, sealed, end, TOKEN).await.map_err(failed)
+        let mut plan = self.fold.plan(events, &Skips::default(), 1);
+        let changed = loop {
+            let touches = &plan.lanes[0];
+            let loaded = self.store.load(&self.table, &self.lane.missing(touches)).await.map_err(failed)?.documents;
+            let loaded = self.documents.open(&self.table, loaded).await.map_err(failed)?;
+            match self.lane.fold(loaded, touches) {
+                Ok(changed) => break changed,
+                Err(failure) => plan.stop_before(failure),
+            }
+        };
+        let stopped = plan.failure;
+        let end = stopped.as_ref().map_or(last, |failure| failure.position().saturating_sub(1));
+        if let Some(end) = events.iter().rev().find(|event| event.position <= end) {
+            let sealed = self.documents.seal(&self.table, changed).await.map_err(failed)?;
+            self.store.store(&self.table, sealed, Checkpoint::behind(end), TOKEN).await.map_err(failed)?;
+            self.lane.keep();
+            self.reached.send_replace(end.position);
+        }
+        match stopped {
+            None => Ok(()),
+            Some(failure) => Err(FollowError::Stop { position: failure.position(), reason: failure.to_string() }),
+        }
     }
 }
 
@@ -113,9 +127,6 @@ impl Follower for Projector {
     }
 
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
-        let Some(end) = events.last().map(|event| Checkpoint::behind(event)) else { return Ok(()) };
-        self.project(events, end).await?;
-        self.reached.send_replace(end.position);
-        Ok(())
+        self.project(events).await
     }
 }

@@ -9,5 +9,6 @@ mod follow;
 mod observe;
 mod process;
 mod project;
+mod skip;
 mod stack;
 mod unknown;

@@ -12,7 +12,7 @@ use marvin::{
         documents::Documents, projector::Projector, sqlite::SqliteViews,
     },
 };
-use marvin_domain::{Envelope, Position, agent::AgentCommand, user::Role};
+use marvin_domain::{Envelope, Position, StreamId, agent::AgentCommand, user::Role};
 use marvin_projections::{Fold, RawDocument};
 use serde_json::json;
 use std::sync::{
@@ -148,16 +148,23 @@ async fn a_crash_before_or_after_the_write_repeats_the_batch_with_the_same_resul
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_folded_stops_the_projection_at_its_position_and_writes_nothing() {
+async fn an_event_that_cannot_be_folded_stops_the_projection_exactly_there() {
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
     let fold = marvin_projections::fold_of::<marvin_projections::agents::Agents>();
     let mut projector = bench.projector(fold).await;
-    let paused_without_agent = &events[events.len() - 1..];
-    let outcome = projector.take(paused_without_agent).await;
-    assert!(matches!(outcome, Err(FollowError::Stop { position, .. }) if position == paused_without_agent[0].position));
-    assert_eq!(projector.resume().await.unwrap(), 0);
+    let (before, paused) = events.split_at(events.len() - 1);
+    let paused_without_agent = [paused[0].clone()];
+    let outcome = projector.take(&paused_without_agent).await;
+    assert!(matches!(outcome, Err(FollowError::Stop { position, .. }) if position == paused[0].position));
+    assert_eq!(projector.resume().await.unwrap(), 0, "there was nothing before it");
     assert!(bench.opened(projector.table()).await.is_empty());
+    let stranger = Envelope { stream: StreamId { id: Uuid::now_v7(), ..paused[0].stream }, ..(*paused[0]).clone() };
+    let batch: Vec<_> = before.iter().cloned().chain([Arc::new(stranger)]).collect();
+    let outcome = projector.take(&batch).await;
+    assert!(matches!(outcome, Err(FollowError::Stop { position, .. }) if position == paused[0].position));
+    assert_eq!(projector.resume().await.unwrap(), paused[0].position - 1, "what is before it is not held up");
+    assert_eq!(bench.opened(projector.table()).await.len(), 1);
 }
 
 #[tokio::test]

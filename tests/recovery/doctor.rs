@@ -41,7 +41,7 @@ impl Diagnosis {
     pub fn expect_equal(&self, head: u64) {
         assert_eq!(self.exit, 0, "{}", self.text);
         let names: Vec<&str> = self.views.keys().map(String::as_str).collect();
-        assert_eq!(names, ["agents", "inbox", "tasks", "users"], "{}", self.text);
+        assert_eq!(names, ["agents", "inbox", "steps", "tasks", "users"], "{}", self.text);
         for (name, (documents, position, differ)) in &self.views {
             assert!(*documents > 0, "{name} has no documents: {}", self.text);
             assert_eq!((*position, *differ), (head, 0), "{name}: {}", self.text);
@@ -84,15 +84,15 @@ async fn every_altered_document_is_found_and_named() {
     let whole = std::fs::read(stopped.data_dir().join("views.db")).unwrap();
     let ids: Vec<Vec<u8>> = {
         let connection = views_db(&stopped);
-        let mut statement = connection.prepare("SELECT id FROM view_tasks_1_1 ORDER BY id").unwrap();
+        let mut statement = connection.prepare("SELECT id FROM view_tasks_2_1 ORDER BY id").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     let name = Uuid::from_slice(&ids[0]).unwrap().to_string();
     for alter in [
-        "DELETE FROM view_tasks_1_1 WHERE id = ?1",
-        "UPDATE view_tasks_1_1 SET status = 'queued' WHERE id = ?1",
-        "UPDATE view_tasks_1_1 SET position = position + 1 WHERE id = ?1",
-        "UPDATE view_tasks_1_1 SET body = (SELECT body FROM view_tasks_1_1 WHERE id > ?1) WHERE id = ?1",
+        "DELETE FROM view_tasks_2_1 WHERE id = ?1",
+        "UPDATE view_tasks_2_1 SET status = 'queued' WHERE id = ?1",
+        "UPDATE view_tasks_2_1 SET position = position + 1 WHERE id = ?1",
+        "UPDATE view_tasks_2_1 SET body = (SELECT body FROM view_tasks_2_1 WHERE id > ?1) WHERE id = ?1",
     ] {
         assert_eq!(views_db(&stopped).execute(alter, [&ids[0]]).unwrap(), 1, "{alter}");
         let diagnosis = diagnose(stopped.launch());

@@ -7,6 +7,7 @@ use marvin_domain::{
     agent::{Agent, AgentEvent},
     instance::{Instance, InstanceEvent},
     notification::{Notification, NotificationEvent},
+    projection::{Projection, ProjectionEvent},
     task::{Task, TaskEvent},
     user::{User, UserEvent},
 };
@@ -34,6 +35,9 @@ impl EventOf for TaskEvent {
 }
 impl EventOf for NotificationEvent {
     type Aggregate = Notification;
+}
+impl EventOf for ProjectionEvent {
+    type Aggregate = Projection;
 }
 
 pub struct Given<A: Aggregate>(AggregateTestExecutor<A>);

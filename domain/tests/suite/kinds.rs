@@ -3,6 +3,7 @@ use marvin_domain::{
     AggregateKind, Command, Directed, Event, RefusalKind, Refuse, State, StreamId,
     agent::{Agent, AgentCommand, AgentError},
     instance::{self, InstanceError},
+    projection::ProjectionError,
     task::{Task, TaskCommand, TaskError},
     user::{UserCommand, UserError},
 };
@@ -24,7 +25,7 @@ fn a_kind_reads_back_from_its_name_and_no_two_share_one() {
 #[test]
 fn the_kinds_keep_the_names_by_which_streams_are_stored() {
     let names: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    assert_eq!(names, ["instance", "user", "agent", "task", "notification"]);
+    assert_eq!(names, ["instance", "user", "agent", "task", "notification", "projection"]);
     assert_eq!(instance::STREAM.to_string(), "instance/00000000-0000-0000-0000-000000000000");
     assert_eq!(StreamId { kind: AggregateKind::Task, id: TASK }.to_string(), format!("task/{TASK}"));
 }
@@ -70,6 +71,13 @@ fn every_refusal_has_a_code_of_its_own_that_stays() {
     insta::assert_snapshot!(codes([UserError::Absent, UserError::AlreadyRegistered, UserError::NoRole]), @"absent already_registered no_role");
     let instance = [InstanceError::AlreadySetUp, InstanceError::NotSetUp, InstanceError::LastAdministrator];
     insta::assert_snapshot!(codes(instance), @"already_set_up not_set_up last_administrator");
+    let projection = [
+        ProjectionError::NoPosition,
+        ProjectionError::NoReason,
+        ProjectionError::ReasonTooLong,
+        ProjectionError::TooManySkips,
+    ];
+    insta::assert_snapshot!(codes(projection), @"no_position no_reason reason_too_long too_many_skips");
 }
 
 fn codes<E: Refuse, const N: usize>(errors: [E; N]) -> String {

@@ -13,6 +13,7 @@ mod kinds;
 mod notification;
 mod notify_requester;
 mod process;
+mod projection;
 mod secrecy;
 mod stored;
 mod task_attempts;

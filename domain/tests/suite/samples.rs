@@ -5,6 +5,7 @@ use marvin_domain::{
     agent::{AgentChanged, AgentCreated, AgentEvent, AgentPaused, AgentResumed, AgentRetired, Limits},
     instance::{AdministratorAdded, AdministratorRemoved, InstanceEvent, InstanceSetUp},
     notification::{Link, Message, NotificationEvent, NotificationRaised, NotificationRead, Severity},
+    projection::{ProjectionEvent, ProjectionSkipped, Reason},
     task::{
         CancelReason, FailureText, Input, Output, StepResult, TaskCancelled, TaskCompleted, TaskDeadLettered,
         TaskEvent, TaskFailed, TaskHeartbeatLost, TaskRetried, TaskRetryScheduled, TaskStarted, TaskStepCompleted,
@@ -161,6 +162,18 @@ samples! {
     }
 }
 
+samples! {
+    projection of ProjectionEvent {
+        Skipped => ProjectionSkipped {
+            name: "tasks".into(),
+            version: 2,
+            position: 1_042,
+            administrator: ADA,
+            personal: Personal::Known(Reason { reason: planted("reason") }),
+        },
+    }
+}
+
 /// The examples of one aggregate.
 pub fn of(kind: AggregateKind) -> Vec<Event> {
     match kind {
@@ -169,6 +182,7 @@ pub fn of(kind: AggregateKind) -> Vec<Event> {
         AggregateKind::Agent => agent().into_iter().map(Event::Agent).collect(),
         AggregateKind::Task => task().into_iter().map(Event::Task).collect(),
         AggregateKind::Notification => notification().into_iter().map(Event::Notification).collect(),
+        AggregateKind::Projection => projection().into_iter().map(Event::Projection).collect(),
     }
 }
 

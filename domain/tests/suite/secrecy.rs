@@ -4,6 +4,7 @@ use marvin_domain::{
     agent::Agent,
     instance::Instance,
     notification::{Link, Message, Notification, NotificationCommand, Severity},
+    projection::{Projection, ProjectionCommand, Reason},
     task::{Failure, FailureText, Input, Output, StepResult, Submission, Task, TaskCommand},
     user::{Profile, Role, User, UserCommand},
 };
@@ -65,6 +66,7 @@ fn serialised(state: &State) -> String {
         State::Agent(state) => serde_json::to_string::<Agent>(state),
         State::Task(state) => serde_json::to_string::<Task>(state),
         State::Notification(state) => serde_json::to_string::<Notification>(state),
+        State::Projection(state) => serde_json::to_string::<Projection>(state),
     };
     json.unwrap()
 }
@@ -104,6 +106,10 @@ fn profile() -> Profile {
     Profile { email: MARKER.into(), display_name: name(MARKER) }
 }
 
+fn reason() -> Reason {
+    Reason { reason: MARKER.into() }
+}
+
 /// Every command that carries a person's words.
 fn commands() -> Vec<Command> {
     let link = Link { kind: "task".into(), id: TASK };
@@ -123,6 +129,8 @@ fn commands() -> Vec<Command> {
         TaskCommand::Complete { attempt: 1, output: json!(MARKER) }.into(),
         TaskCommand::Fail { attempt: 1, failure, retry_at: None }.into(),
         NotificationCommand::Raise { recipient: ADA, severity: Severity::Info, link, message: message() }.into(),
+        ProjectionCommand::Skip { name: "tasks".into(), version: 2, position: 7, administrator: ADA, reason: reason() }
+            .into(),
     ]
 }
 
@@ -139,6 +147,7 @@ fn debug_output_of_a_persons_words_shows_nothing_of_them() {
         format!("{:?}", Personal::Known(MARKER)),
         format!("{:?}", profile()),
         format!("{:?}", message()),
+        format!("{:?}", reason()),
         format!("{:?}", Input { input: json!(MARKER) }),
         format!("{:?}", Output { output: json!(MARKER) }),
         format!("{:?}", StepResult { result: json!(MARKER) }),
@@ -158,5 +167,6 @@ fn debug_output_of_a_command_still_says_which_it_is() {
     Task(Complete { attempt: 1, .. })
     Task(Fail { attempt: 1, failure: Failure(broken), retry_at: None })
     Notification(Raise { recipient: 01990000-0000-7000-8000-0000000000a1, severity: Info, link: Link { kind: "task", id: 01990000-0000-7000-8000-000000007a5c }, message: Message(…) })
+    Projection(Skip { name: "tasks", version: 2, position: 7, administrator: 01990000-0000-7000-8000-0000000000a1, reason: Reason(…) })
     "#);
 }

@@ -1,8 +1,8 @@
 //! A log to fold, and a store that keeps what was folded as a view store would.
 use marvin_domain::{Actor, Envelope, Event, Metadata, Position, StreamId};
-use marvin_projections::{Fold, Projection, RawDocument, fold_of};
+use marvin_projections::{Fold, FoldError, Lane, Plan, Projection, RawDocument, Skips, fold_of};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 use uuid::Uuid;
@@ -43,14 +43,54 @@ pub fn log(events: impl IntoIterator<Item = (Uuid, Event)>) -> Vec<Arc<Envelope>
 pub struct Store(pub BTreeMap<Uuid, RawDocument>);
 
 impl Store {
-    /// Loads what the batch touches, folds, keeps what changed, and answers how many documents did.
-    pub fn take(&mut self, fold: &dyn Fold, batch: &[Arc<Envelope>]) -> usize {
-        let touched: BTreeSet<Uuid> = batch.iter().flat_map(|event| fold.ids(event)).collect();
-        let loaded = touched.iter().filter_map(|id| self.0.get(id).cloned()).collect();
-        let changed = fold.fold(loaded, batch).unwrap();
+    /// Folds a batch into the store in one lane that keeps nothing, and answers how many documents changed.
+    pub fn take(&mut self, fold: &Arc<dyn Fold>, batch: &[Arc<Envelope>]) -> usize {
+        Folding::new(fold, 1, 0).take(self, batch).unwrap()
+    }
+
+    fn load(&self, ids: &[Uuid]) -> Vec<RawDocument> {
+        ids.iter().filter_map(|id| self.0.get(id).cloned()).collect()
+    }
+}
+
+/// Lanes that fold one batch after another into a store, as a projector does.
+pub struct Folding {
+    fold: Arc<dyn Fold>,
+    pub lanes: Vec<Box<dyn Lane>>,
+    pub skips: Skips,
+    /// Documents that were asked of the store so far.
+    pub loaded: usize,
+}
+
+impl Folding {
+    pub fn new(fold: &Arc<dyn Fold>, lanes: usize, bytes_max: usize) -> Self {
+        let lanes = (0..lanes).map(|_| fold.lane(bytes_max)).collect();
+        Self { fold: fold.clone(), lanes, skips: Skips::default(), loaded: 0 }
+    }
+
+    /// Stores what changed before the first event that cannot be folded, if there is one, and answers how many documents did.
+    pub fn take(&mut self, store: &mut Store, batch: &[Arc<Envelope>]) -> Result<usize, FoldError> {
+        let mut plan = self.fold.plan(batch, &self.skips, self.lanes.len());
+        let changed = loop {
+            match self.fold_lanes(store, &plan) {
+                Ok(changed) => break changed,
+                Err(failure) => plan.stop_before(failure),
+            }
+        };
         let count = changed.len();
-        self.0.extend(changed.into_iter().map(|document| (document.id, document)));
-        count
+        store.0.extend(changed.into_iter().map(|document| (document.id, document)));
+        self.lanes.iter_mut().for_each(|lane| lane.keep());
+        plan.failure.map_or(Ok(count), Err)
+    }
+
+    fn fold_lanes(&mut self, store: &Store, plan: &Plan) -> Result<Vec<RawDocument>, FoldError> {
+        let mut changed = Vec::new();
+        for (lane, touches) in self.lanes.iter_mut().zip(&plan.lanes) {
+            let missing = lane.missing(touches);
+            self.loaded += missing.len();
+            changed.extend(lane.fold(store.load(&missing), touches)?);
+        }
+        Ok(changed)
     }
 }
 
@@ -65,7 +105,7 @@ pub fn shown(document: &RawDocument) -> String {
 /// The one document of `P` after these events of the stream `id`, read back from its stored form.
 pub fn document_after<P: Projection>(id: Uuid, events: impl IntoIterator<Item = Event>) -> P::Document {
     let mut store = Store::default();
-    store.take(&*fold_of::<P>(), &log(events.into_iter().map(|event| (id, event))));
+    store.take(&fold_of::<P>(), &log(events.into_iter().map(|event| (id, event))));
     assert_eq!(store.0.len(), 1);
-    store.0[&id].open().unwrap()
+    store.0.pop_first().unwrap().1.open().unwrap()
 }

@@ -23,7 +23,7 @@ fn documents(events: &[Event]) -> Vec<RawDocument> {
     for fold in all() {
         let mut store = Store::default();
         for event in log(events.iter().map(|event| (ADA, event.clone()))) {
-            store.take(&*fold, &[event]);
+            store.take(&fold, &[event]);
             documents.extend(store.0.values().cloned());
         }
     }

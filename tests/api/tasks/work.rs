@@ -46,6 +46,29 @@ async fn a_rules_task_notifies_the_requester_a_person_and_a_role_and_answers_its
 }
 
 #[tokio::test]
+async fn a_list_shows_each_task_with_its_own_steps_as_the_task_itself_does() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let twice = admin.agent("rules", rules("true", json!([notify("requester"), notify("requester")]))).await;
+    let never = admin.agent("rules", rules("false", json!([notify("requester")]))).await;
+    for agent in [&twice, &never, &twice] {
+        admin.task_done(agent, json!({ "amount": 1 })).await;
+    }
+    admin.order(&format!("/api/v1/agents/{never}/pause")).await.expect(200);
+    admin.submit(&never, json!({ "amount": 1 })).await;
+    let head = admin.head().await;
+    let listed = admin.get_at("/api/v1/tasks", head).await.expect(200).items();
+    let steps = |task: &Value| task["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+    let numbers: Vec<Vec<Value>> = listed.iter().map(steps).collect();
+    let [all, one] = [json!([1, 2, 3]), json!([1])].map(|numbers| numbers.as_array().unwrap().clone());
+    assert_eq!(numbers, [vec![], all.clone(), one, all], "newest first; the first step of each is the evaluation");
+    for task in listed {
+        let shown = admin.get_at(&format!("/api/v1/tasks/{}", task["id"].as_str().unwrap()), head).await.expect(200);
+        assert_eq!(shown.json(), task);
+    }
+}
+
+#[tokio::test]
 async fn notifications_are_read_one_by_one_or_all_at_once() {
     let server = Server::start();
     let admin = Client::admin(&server).await;

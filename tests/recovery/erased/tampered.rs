@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 5;
 const KEY_ID_AT: usize = 2;
 const CIPHERTEXT_AT: usize = 48;
 /// All views: each is built from the whole log.
-const PROJECTIONS: [&str; 4] = ["agents", "inbox", "tasks", "users"];
+const PROJECTIONS: [&str; 5] = ["agents", "inbox", "steps", "tasks", "users"];
 
 /// One change of an event, as SQL, and what undoes it.
 struct Change {
