@@ -21,6 +21,7 @@ const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the runtime may do with each table. Whoever can run Marvin's statements cannot change or delete an event.
 const LOG_GRANTS: &str = "GRANT SELECT, INSERT ON events, incarnations TO {role}; \
+    GRANT SELECT, INSERT, UPDATE ON duties TO {role}; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON checkpoints, leases TO {role}";
 const SUBJECTS_GRANTS: &str =
     "GRANT SELECT, INSERT, UPDATE, DELETE ON instance_keys, subjects, credentials, sessions, checkpoints TO {role}";

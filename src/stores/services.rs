@@ -10,6 +10,7 @@ use crate::{
     agent::slots::postgres::PostgresSlots,
     config::Settings,
     datadir::DataDir,
+    duty::postgres::PostgresDuties,
     log::{
         EventLog, ReadError,
         checkpoint::{Checkpoint, postgres::PostgresCheckpoints},
@@ -64,6 +65,7 @@ pub(super) async fn open(
     let end = Checkpoint { position: head, event_id: events.event_at(head)?.unwrap_or_default() };
     Ok(Opened {
         slots: Arc::new(PostgresSlots(postgres.clone())),
+        duties: Arc::new(PostgresDuties(postgres.clone())),
         checkpoints: Arc::new(checkpoints),
         incarnations: Arc::new(PostgresIncarnations(postgres)),
         upkeep: Upkeep::of_keys(subjects.clone(), key),
