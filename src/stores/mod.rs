@@ -169,6 +169,10 @@ impl Stores {
         if !stores.accepted.is_empty() {
             stores.set_back(end).await?;
         }
+        // Where the duties were restored without the views, the tables demand newer tokens than the duties know of.
+        for row in stores.views.tables().await? {
+            stores.duties.pass(&row.table.duty(), row.token).await?;
+        }
         Ok(stores)
     }
 
