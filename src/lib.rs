@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod datadir;
 pub mod dispatch;
+pub mod duty;
 pub mod erasure;
 pub mod error;
 pub mod health;

@@ -120,8 +120,8 @@ pub(super) fn cipher(text: &str) -> Result<CipherSuite, String> {
 pub(super) fn instance(text: &str) -> Result<String, String> {
     let starts = text.starts_with(|first: char| first.is_ascii_lowercase());
     let continues = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    // An instance has a role and a second schema of such names.
-    if let Some(taken) = ["_subjects", "_app"].into_iter().find(|taken| text.ends_with(taken)) {
+    // An instance has a role and more schemas of such names.
+    if let Some(taken) = ["_subjects", "_views", "_app"].into_iter().find(|taken| text.ends_with(taken)) {
         return Err(format!("{text:?} ends in {taken}, which is kept for what belongs to an instance"));
     }
     if starts && continues && text.len() <= INSTANCE_CHARS_MAX {
@@ -201,6 +201,7 @@ mod tests {
     #[case("märvin", false)]
     #[case("marvin;drop", false)]
     #[case("marvin_subjects", false)]
+    #[case("marvin_views", false)]
     #[case("marvin_app", false)]
     fn an_instance_has_a_plain_name(#[case] text: &str, #[case] fits: bool) {
         assert_eq!(instance(text).is_ok(), fits);

@@ -8,6 +8,7 @@ use crate::{
     agent::slots::sqlite::SqliteSlots,
     config::Settings,
     datadir::{DataDir, DataDirError},
+    duty::sqlite::SqliteDuties,
     log::{
         checkpoint::{
             Checkpoint,
@@ -56,11 +57,13 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
 
     let end = Checkpoint { position: head, event_id: SqliteLog::event_at(&log, head)?.unwrap_or_default() };
     let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
-    let slots = SqliteSlots(log.database().clone());
-    // The lock on the data directory proves that whoever held a slot before is gone.
+    let (slots, duties) = (SqliteSlots(log.database().clone()), SqliteDuties(log.database().clone()));
+    // The lock on the data directory proves that whoever held a slot or a duty before is gone.
     slots.release_all().await?;
+    duties.release_all().await?;
     Ok(Opened {
         slots: Arc::new(slots),
+        duties: Arc::new(duties),
         checkpoints: Arc::new(SqliteCheckpoints(log.database().clone())),
         incarnations: Arc::new(SqliteIncarnations(log.database().clone())),
         file: Some(log.database().clone()),

@@ -9,6 +9,7 @@ use crate::{
     config::Settings,
     datadir::{DataDir, DataDirError},
     dispatch::DispatchError,
+    duty::Duties,
     erasure::{self, ErasedInLog, followed},
     log::{
         EventLog,
@@ -67,6 +68,7 @@ pub struct Stores {
     pub subjects: Arc<dyn SubjectStore>,
     pub views: Arc<dyn ViewStore>,
     pub slots: Arc<dyn Slots>,
+    pub duties: Arc<dyn Duties>,
     pub checkpoints: Arc<dyn Checkpoints>,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
@@ -88,6 +90,7 @@ struct Opened {
     subjects: Arc<dyn SubjectStore>,
     views: Arc<dyn ViewStore>,
     slots: Arc<dyn Slots>,
+    duties: Arc<dyn Duties>,
     checkpoints: Arc<dyn Checkpoints>,
     incarnations: Arc<dyn Incarnations>,
     upkeep: Upkeep,
@@ -143,8 +146,8 @@ impl Stores {
             None => embedded::open(settings, accepts_rollback).await?,
             Some(url) => services::open(settings, url, accepts_rollback).await?,
         };
-        let Opened { log, subjects, views, slots, checkpoints, incarnations, upkeep, set_back, end, file, data_dir } =
-            opened;
+        let Opened { log, subjects, views, slots, duties, checkpoints, incarnations, upkeep, .. } = opened;
+        let Opened { set_back, end, file, data_dir, .. } = opened;
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let mut stores = Self {
@@ -152,6 +155,7 @@ impl Stores {
             subjects,
             views,
             slots,
+            duties,
             checkpoints,
             codec: Codec::new(sealer.clone()),
             sealer,
@@ -164,6 +168,10 @@ impl Stores {
         };
         if !stores.accepted.is_empty() {
             stores.set_back(end).await?;
+        }
+        // Where the duties were restored without the views, the tables demand newer tokens than the duties know of.
+        for row in stores.views.tables().await? {
+            stores.duties.pass(&row.table.duty(), row.token).await?;
         }
         Ok(stores)
     }

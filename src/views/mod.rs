@@ -12,6 +12,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 pub mod documents;
+pub mod postgres;
 pub mod projector;
 pub mod query;
 mod sql;
@@ -273,6 +274,11 @@ impl Table {
     /// Whether it is for this name and version.
     pub fn is_of(&self, view: ViewId) -> bool {
         self.name == view.name && self.version == view.version
+    }
+
+    /// Whose holder writes to the tables of this name and version.
+    pub fn duty(&self) -> String {
+        format!("projector:{}:{}", self.name, self.version)
     }
 
     fn of(view: ViewId, build: u32) -> Self {

@@ -19,6 +19,8 @@ pub struct Dialect<'a> {
     pub mark: char,
     /// The schema that the tables are in, if they must be told by it.
     pub schema: Option<&'a str>,
+    /// The column whose indexes lists with conditions are ordered by: the id, or a copy of it.
+    pub id_in_lists: &'static str,
 }
 
 impl Dialect<'_> {
@@ -46,9 +48,9 @@ pub fn field_columns(table: &Table) -> String {
     table.fields.iter().map(|field| format!(", {}", quoted(&field.name))).collect()
 }
 
-/// The columns of a document, in the order in which adapters read them.
-pub fn columns(table: &Table) -> String {
-    format!("id, position, body{}", field_columns(table))
+/// The columns of a document, in the order in which adapters read them. `id` is the one that its id is taken from.
+pub fn columns(table: &Table, id: &str) -> String {
+    format!("{id} AS id, position, body{}", field_columns(table))
 }
 
 /// The documents that `query` asks for, in order, and perhaps some behind them: see [`cut`].
@@ -57,11 +59,15 @@ pub fn columns(table: &Table) -> String {
 /// # Errors
 /// `UnknownField`.
 pub fn list(dialect: Dialect<'_>, table: &Table, query: &ListQuery) -> Result<Option<Statement>, ViewError> {
+    // What has no key in the field is lower than all that have one.
     let order = match query.order {
         Order::Newest => "id DESC".to_owned(),
-        Order::HighestThenOldest(name) => format!("{} DESC, id", quoted(&field(table, name)?.name)),
-        Order::LowestThenNewest(name) => format!("{}, id DESC", quoted(&field(table, name)?.name)),
+        Order::HighestThenOldest(name) => format!("{} DESC NULLS LAST, id", quoted(&field(table, name)?.name)),
+        Order::LowestThenNewest(name) => format!("{} NULLS FIRST, id DESC", quoted(&field(table, name)?.name)),
     };
+    // A name behind ORDER BY is that of a column of the answer, which this one is.
+    let is_of_all = query.filters.is_empty() && query.order == Order::Newest;
+    let id = if is_of_all { "id" } else { dialect.id_in_lists };
     let limit = CUTS.into_iter().find(|cut| *cut >= query.limit).unwrap_or(PAGE_DOCUMENTS_MAX);
     let tail = format!(" ORDER BY {order} LIMIT {limit}");
     let Some(scans) = scans(table, &query.filters)? else { return Ok(None) };
@@ -70,9 +76,9 @@ pub fn list(dialect: Dialect<'_>, table: &Table, query: &ListQuery) -> Result<Op
     let mut selects = Vec::with_capacity(scans.len());
     for scan in scans {
         let mut clauses: Vec<String> = scan.iter().map(|condition| condition.clause(&mut values)).collect();
-        clauses.extend(before.map(|id| format!("id < {}", values.place(FieldKind::Id, Key::Id(id)))));
+        clauses.extend(before.map(|before| format!("{id} < {}", values.place(FieldKind::Id, Key::Id(before)))));
         let from = dialect.name_of(table);
-        selects.push(format!("SELECT {} FROM {from}{}{tail}", columns(table), where_clause(&clauses)));
+        selects.push(format!("SELECT {} FROM {from}{}{tail}", columns(table, id), where_clause(&clauses)));
     }
     let sql = if selects.len() == 1 {
         selects.remove(0)

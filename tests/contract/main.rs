@@ -9,6 +9,7 @@ mod proxy;
 mod wait;
 
 mod checkpoints;
+mod duties;
 mod incarnations;
 mod log;
 mod slots;

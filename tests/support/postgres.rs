@@ -48,6 +48,12 @@ impl Database {
         client
     }
 
+    /// With all that is in their schema.
+    pub async fn drop_views(&self) {
+        let schema = format!("{}_views", self.instance);
+        self.stranger().await.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
+    }
+
     /// Everything of the instance as text, in a file of a directory.
     pub fn dump(&self) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();

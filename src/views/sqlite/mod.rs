@@ -22,7 +22,7 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite/views");
 }
 
-const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None };
+const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, id_in_lists: "id" };
 
 #[derive(Debug, Clone)]
 pub struct SqliteViews {

@@ -6,6 +6,7 @@ use rstest::rstest;
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn documents_and_checkpoint_are_written_together_and_read_back(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -29,6 +30,7 @@ async fn documents_and_checkpoint_are_written_together_and_read_back(#[case] ada
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_document_at_its_position_or_above_stays_as_it_is(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -48,6 +50,7 @@ async fn a_document_at_its_position_or_above_stays_as_it_is(#[case] adapter: Ada
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn tables_of_two_versions_keep_their_own_fields(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -67,6 +70,7 @@ async fn tables_of_two_versions_keep_their_own_fields(#[case] adapter: Adapter) 
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn documents_that_do_not_fit_their_table_are_refused_and_so_is_their_batch(#[case] adapter: Adapter) {
     let Subject { store, .. } = &adapter.subject().await;

@@ -1,11 +1,16 @@
 //! What every view store promises: a registry of tables, one writer a table, documents and checkpoint together, lists by index.
 use marvin::{
     log::checkpoint::Checkpoint,
-    views::{Filter, ListQuery, Order, SealedDocument, State, Table, TableRow, ViewId, ViewStore, sqlite::SqliteViews},
+    views::{
+        Filter, ListQuery, Order, SealedDocument, State, Table, TableRow, ViewId, ViewStore, postgres::PostgresViews,
+        sqlite::SqliteViews,
+    },
 };
 use marvin_projections::{Field, Key};
 use std::sync::Arc;
 use uuid::Uuid;
+
+use super::postgres::Database;
 
 mod documents;
 mod fencing;
@@ -31,11 +36,12 @@ const NEXT: ViewId = ViewId {
 #[derive(Debug, Clone, Copy)]
 enum Adapter {
     Sqlite,
+    Postgres,
 }
 
 /// An empty store.
 struct Subject {
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
     store: Arc<dyn ViewStore>,
 }
 
@@ -45,7 +51,11 @@ impl Adapter {
             Self::Sqlite => {
                 let directory = tempfile::tempdir().unwrap();
                 let store = Arc::new(SqliteViews::open(&directory.path().join("views.db")).unwrap());
-                Subject { _directory: directory, store }
+                Subject { _directory: Some(directory), store }
+            }
+            Self::Postgres => {
+                let store = Arc::new(PostgresViews::new(Database::shared().prepare().await));
+                Subject { _directory: None, store }
             }
         }
     }

@@ -137,7 +137,7 @@ async fn readers_stop_at_an_event_that_was_changed_or_moved_and_others_go_on(#[c
     let mut stopped = server.stop();
     for Change { name, set, undo } in changes {
         home.tamper(&format!("UPDATE events SET {set} WHERE position = {position}")).await;
-        home.drop_views();
+        home.launch.drop_views().await;
         let server = stopped.start();
         let admin = admin.at(&server);
         expect_stopped(&admin, position, name).await;
@@ -146,7 +146,7 @@ async fn readers_stop_at_an_event_that_was_changed_or_moved_and_others_go_on(#[c
         stopped = server.kill9();
         home.tamper(&format!("UPDATE events SET {undo} WHERE position = {position}")).await;
     }
-    home.drop_views();
+    home.launch.drop_views().await;
     let server = stopped.start();
     let admin = admin.at(&server);
     assert_eq!(admin.task_ended(&her.failed).await["input"]["text"], HER_WORDS, "put back, it opens");
@@ -154,7 +154,7 @@ async fn readers_stop_at_an_event_that_was_changed_or_moved_and_others_go_on(#[c
 
     let stopped = server.stop();
     home.tamper(&format!("DELETE FROM events WHERE position = {position}")).await;
-    home.drop_views();
+    home.launch.drop_views().await;
     let server = stopped.start();
     let admin = admin.at(&server);
     expect_stopped(&admin, position, "taken out").await;
