@@ -20,6 +20,8 @@ pub enum Weather {
     Fine,
     /// Connections stay, and nothing arrives.
     Silent,
+    /// Connections stay, and what is said on them is never heard, nor anything that follows on them in a better weather.
+    Lost,
     /// Everything arrives this much later.
     Slow(Duration),
     /// A new connection is made and logged in, and then its first statement gets no answer.
@@ -89,6 +91,9 @@ async fn pass(
             return;
         }
         let now = *weather.borrow();
+        if now == Weather::Lost {
+            std::future::pending().await
+        }
         if let Weather::Slow(delay) = now {
             tokio::time::sleep(delay).await;
         }

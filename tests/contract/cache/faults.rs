@@ -152,7 +152,7 @@ async fn a_redis_that_cannot_be_reached_is_passed_over_until_it_can() {
     let proxy = Proxy::to(server.address()).await;
     let url = format!("redis://{}", proxy.address);
     let mut node = Node::at(server, &url).await;
-    for weather in [Weather::Silent, Weather::Cut, Weather::AnswersCut] {
+    for weather in [Weather::Silent, Weather::Lost, Weather::Cut, Weather::AnswersCut] {
         proxy.set(weather);
         node.is_passed_over().await;
         proxy.set(Weather::Fine);

@@ -1,10 +1,14 @@
 //! A writer's put that is late or whose answer is lost.
 use marvin::cache::{Cache, CacheError, Tenure, redis::RedisCache};
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::{AsyncCommands, aio::MultiplexedConnection, cmd};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-use super::{entry, look, server, table};
+use super::{
+    entry, look,
+    server::{self, Server},
+    table,
+};
 use crate::{
     proxy::{Proxy, Weather},
     wait::eventually,
@@ -108,4 +112,30 @@ async fn a_put_that_was_done_without_an_answer_is_in_order() {
     let again = exposed.put(&tenure, 7).await.unwrap();
     assert!(matches!(again, Err(CacheError::Lost)), "{again:?}");
     assert_eq!(look(&exposed.reader, &[1]).await, (Some(6), vec![Some(6)]));
+}
+
+/// Both have seen that there is no head.
+#[tokio::test]
+async fn of_two_that_begin_at_once_the_later_does_not() {
+    let server = Server::start().await;
+    let (one, other) = (server::connect(&server.url(), "t").await, server::connect(&server.url(), "t").await);
+    let mut stranger = server::stranger(&server.url()).await;
+    // What is only read is answered meanwhile.
+    cmd("CLIENT").arg("PAUSE").arg(60_000).arg("WRITE").exec_async(&mut stranger).await.unwrap();
+    let begin = |cache: RedisCache| {
+        tokio::spawn(async move { cache.begin(&table(), 1, 4).await.map(|tenure| (cache, tenure)) })
+    };
+    let (first, second) = (begin(one), begin(other));
+    eventually("both want to write", async || {
+        let clients: String = cmd("CLIENT").arg("LIST").query_async(&mut stranger).await.unwrap();
+        (clients.matches("flags=b").count() == 2).then_some(())
+    })
+    .await;
+    cmd("CLIENT").arg("UNPAUSE").exec_async(&mut stranger).await.unwrap();
+    let (winner, lost) = match (first.await.unwrap(), second.await.unwrap()) {
+        (Ok(winner), Err(lost)) | (Err(lost), Ok(winner)) => (winner, lost),
+        both => panic!("not one of two: {:?}", (both.0.is_ok(), both.1.is_ok())),
+    };
+    assert!(matches!(lost, CacheError::Lost), "{lost:?}");
+    winner.0.put(&table(), &winner.1, &[entry(1, 5)], 5).await.unwrap();
 }
