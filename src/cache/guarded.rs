@@ -13,6 +13,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -41,12 +42,16 @@ struct Inner {
     cache: Arc<dyn Cache>,
     is_open: AtomicBool,
     health: Health,
+    /// Where probes run, and with them the connections that they make: not on a thread of whoever found the cache away.
+    runtime: Handle,
 }
 
 impl Guarded {
-    /// Begins with an open breaker, and with a probe, so that nobody waits for a connection. Call it within a Tokio runtime.
+    /// Begins with an open breaker, and with a probe, so that nobody waits for a connection. Call it within the
+    /// Tokio runtime that connections are to live on.
     pub fn new(cache: Arc<dyn Cache>, health: Health) -> Self {
-        let guarded = Self(Arc::new(Inner { cache, is_open: AtomicBool::new(false), health }));
+        let inner = Inner { cache, is_open: AtomicBool::new(false), health, runtime: Handle::current() };
+        let guarded = Self(Arc::new(inner));
         guarded.open();
         guarded
     }
@@ -79,7 +84,7 @@ impl Guarded {
     fn open(&self) {
         if !self.0.is_open.swap(true, Ordering::AcqRel) {
             gauge!(OPEN).set(1.0);
-            tokio::spawn(probe(Arc::downgrade(&self.0)));
+            self.0.runtime.spawn(probe(Arc::downgrade(&self.0)));
         }
     }
 }

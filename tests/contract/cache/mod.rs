@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::redis_server as server;
 
 mod bytes_at_rest;
+mod connecting;
 mod faults;
 mod late;
 mod model;
 mod reading;
 mod rules;
-mod tls;
 
 pub enum Adapter {
     Memory,
