@@ -1,24 +1,20 @@
 //! `marvin doctor`: looks for damage in a data directory that no server uses.
-use marvin_domain::Position;
-use marvin_projections::{Fold, RawDocument};
+use marvin_projections::RawDocument;
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
     config::Settings,
-    log::{incarnation::Incarnation, subscription::Follower, tail::Tail},
+    dispatch::Dispatcher,
+    log::{incarnation::Incarnation, tail::Tail},
     rollback::SetBack,
     stores::Stores,
     time::rfc3339,
     views::{
-        ListQuery, Order, PAGE_DOCUMENTS_MAX, State, Table, ViewId, ViewStore, documents::Documents,
-        projector::Projector, sqlite::SqliteViews,
+        ListQuery, Order, PAGE_DOCUMENTS_MAX, State, Table, ViewId, ViewStore, documents::Documents, keeper::skips,
+        replay::replay, sqlite::SqliteViews,
     },
 };
-
-/// Events folded at once while a view is built anew.
-const REPLAY_BATCH_EVENTS: u32 = 1_000;
 
 /// Opens every store, which checks each file; with `views`, also compares every document with a fresh replay of the log. With
 /// `accept_rollback`, what is ahead of a log that was set back begins anew, and a new history is drawn.
@@ -68,6 +64,7 @@ async fn compare(stores: &Stores) -> anyhow::Result<usize> {
     let fresh: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&directory.path().join("views.db"))?);
     let tail = Tail::new(stores.log.clone(), stores.codec.clone());
     let documents = Documents::new(stores.sealer.clone());
+    let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
     let mut differences = 0;
     for fold in marvin_projections::all() {
         let view = ViewId::of(&*fold);
@@ -78,7 +75,8 @@ async fn compare(stores: &Stores) -> anyhow::Result<usize> {
             Some(row) => all(live, &documents, &row.table).await?,
             None => Opened::new(),
         };
-        let replayed = replay(&tail, fold.clone(), fresh.clone(), documents.clone(), upto).await?;
+        let skips = skips(&*fold, &dispatcher, &tail).await?;
+        let replayed = replay(&tail, fold.clone(), skips, fresh.clone(), documents.clone(), upto).await?;
         let wrong = differing(&found, &all(&*fresh, &documents, &replayed).await?);
         println!("{}: {} documents at position {upto}, {} differ from a replay", view.name, found.len(), wrong.len());
         for id in &wrong {
@@ -87,26 +85,6 @@ async fn compare(stores: &Stores) -> anyhow::Result<usize> {
         differences += wrong.len();
     }
     Ok(differences)
-}
-
-/// Folds the log up to `upto` into an empty store, by the same projector that serves; answers the table.
-async fn replay(
-    tail: &Arc<Tail>,
-    fold: Arc<dyn Fold>,
-    store: Arc<dyn ViewStore>,
-    documents: Documents,
-    upto: Position,
-) -> anyhow::Result<Table> {
-    let mut projector = Projector::start(fold, store, documents, upto, watch::channel(0).0).await?;
-    let mut after = 0;
-    while after < upto {
-        let mut events = tail.read(after, REPLAY_BATCH_EVENTS).await?;
-        events.retain(|event| event.position <= upto);
-        let Some(last) = events.last() else { break };
-        after = last.position;
-        projector.take(&events).await?;
-    }
-    Ok(projector.table().clone())
 }
 
 type Opened = BTreeMap<Uuid, RawDocument>;

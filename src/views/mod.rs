@@ -11,10 +11,13 @@ use marvin_projections::{Field, Fold, Key};
 use std::{fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
+pub mod board;
 pub mod documents;
+pub mod keeper;
 pub mod postgres;
 pub mod projector;
 pub mod query;
+pub mod replay;
 mod sql;
 pub mod sqlite;
 
@@ -169,6 +172,13 @@ pub enum ViewError {
     /// No table of this view can answer yet. Ask again.
     #[error("the view {view} is being built: position {position} of {target}")]
     Building { view: String, position: Position, target: Position },
+}
+
+impl ViewError {
+    /// What a view needs of the log could not be had.
+    fn of_log(error: impl std::fmt::Display) -> Self {
+        Self::Unavailable(StoreError::Commit(error.to_string()))
+    }
 }
 
 /// Keeps tables of documents for any number of readers, each table for one writer at a time. Every call is one transaction, and
