@@ -24,7 +24,7 @@ use crate::{health::Health, store::chain};
 const READ_PATIENCE: Duration = Duration::from_millis(25);
 /// How long the writer waits; readers that wait for its next batch wait with it. A put has at most a megabyte.
 const WRITE_PATIENCE: Duration = Duration::from_millis(50);
-/// Between the first probes; later ones come half as often each.
+/// Between the first two probes; each later one takes twice as long to come.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Between probes of a cache that stays away: it is found well within this.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -47,8 +47,8 @@ struct Inner {
 }
 
 impl Guarded {
-    /// Begins with an open breaker, and with a probe, so that nobody waits for a connection. Call it within the
-    /// Tokio runtime that connections are to live on.
+    /// Begins with an open breaker, and with a probe, so that nobody waits for a connection. Call it within the Tokio runtime that
+    /// connections are to live on.
     pub fn new(cache: Arc<dyn Cache>, health: Health) -> Self {
         let inner = Inner { cache, is_open: AtomicBool::new(false), health, runtime: Handle::current() };
         let guarded = Self(Arc::new(inner));

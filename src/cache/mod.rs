@@ -34,7 +34,7 @@
 //! - *A takeover while the old writer still puts*: the new one's head is not the old one's, so from then on the old one's puts do
 //!   nothing (2), and with its lower token it may not begin (`Fenced`); only then does the new one commit (6). Should the new one
 //!   not reach the cache while the old one does, the old one lacks proof (6): its last put came within [`HEAD_TTL`] of the head
-//!   before it, and the head that this left is gone at most 4 s after the last proof. A duty passes on 4 s after its renewal.
+//!   before it, and the head that this left is gone at most 4 s after the last proof: nothing older is seen, even then.
 //! - *All keys gone*, as by FLUSHALL: no head, so no documents, leases or puts; the writer begins anew. Some keys gone: a document
 //!   without its mark is none. An older copy of all keys, as of a replica that became the primary: the writer does not find the
 //!   head that it wrote.
@@ -59,8 +59,8 @@ pub mod publisher;
 pub mod reader;
 pub mod redis;
 
-/// How long a head is trusted: two of a writer's signs of life, one a second, may be lost before readers turn to the store. Half
-/// of what a duty takes to pass on, as the rules above need it.
+/// How long a head is trusted: one of a writer's signs of life, which come once a second, may be lost before readers turn to the
+/// store.
 pub const HEAD_TTL: Duration = Duration::from_secs(2);
 /// How long a reader may take to fill what it missed: as long as a statement of the view store may take.
 pub const LEASE_TTL: Duration = Duration::from_secs(5);

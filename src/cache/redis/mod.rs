@@ -2,7 +2,7 @@
 //!
 //! Each rule of the port is one script, so that nothing comes in between its steps; a script that Redis has forgotten is sent again.
 //! What is read is taken only if it is Marvin's own ([`frame`]); anything else is a miss, and counted.
-use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, cmd, pipe};
+use ::redis::{FromRedisValue, RedisError, cmd, pipe};
 use async_trait::async_trait;
 use bytes::Bytes;
 use marvin_domain::Position;
@@ -22,9 +22,11 @@ use crate::security::cipher::DataKey;
 
 mod frame;
 mod link;
+mod script;
 
 use frame::{Frames, is_lease, lease_of, mark_of};
 use link::Link;
+use script::{Call, Script};
 
 /// Counts what stood in Redis and was not taken, by what it should have been.
 const UNREADABLE: &str = "marvin_cache_unreadable_total";
@@ -120,9 +122,9 @@ impl RedisCache {
         self.generations.write().unwrap_or_else(PoisonError::into_inner).insert(table.clone(), generation);
     }
 
-    async fn invoke<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CacheError> {
+    async fn invoke<T: FromRedisValue>(&self, script: &Call<'_>) -> Result<T, CacheError> {
         let mut connection = self.link.connection()?;
-        script.invoke_async(&mut connection).await.map_err(|error| self.link.failed(error))
+        script.run(&mut connection).await.map_err(|error| self.link.failed(error))
     }
 }
 
@@ -158,7 +160,7 @@ impl Cache for RedisCache {
         }
         let leases = missed.iter().map(|missed| Lease { id: missed.id, token: Uuid::new_v4() });
         let leases: Vec<Lease> = leases.collect();
-        let mut script = self.scripts.lease.prepare_invoke();
+        let mut script = self.scripts.lease.call();
         script.arg(millis(LEASE_TTL));
         for (missed, lease) in missed.iter().zip(&leases) {
             let place = self.frames.place(table, generation, lease.id);
@@ -173,7 +175,7 @@ impl Cache for RedisCache {
         if fills.is_empty() {
             return Ok(0);
         }
-        let mut script = self.scripts.fill.prepare_invoke();
+        let mut script = self.scripts.fill.call();
         script.arg(millis(ENTRY_TTL));
         for Fill { lease, entry } in fills {
             let place = self.frames.place(table, generation, lease.id);
@@ -196,7 +198,7 @@ impl Cache for RedisCache {
             _ => {}
         }
         let head = Head { generation: Uuid::new_v4(), position };
-        let mut script = self.scripts.begin.prepare_invoke();
+        let mut script = self.scripts.begin.call();
         script.arg(&*seen).arg(self.frames.head(&at, token, head)).arg(millis(HEAD_TTL)).key(&at);
         let told_ms = self.invoke::<Option<u64>>(&script).await?.ok_or(CacheError::Lost)?;
         Ok(Tenure { token, head, told_ms, told: Instant::now() })
@@ -211,7 +213,7 @@ impl Cache for RedisCache {
     ) -> Result<Tenure, CacheError> {
         let at = self.frames.head_at(table);
         let head = Head { position, ..tenure.head };
-        let mut script = self.scripts.put.prepare_invoke();
+        let mut script = self.scripts.put.call();
         script.key(&at).arg(self.frames.head(&at, tenure.token, tenure.head));
         script.arg(self.frames.head(&at, tenure.token, head));
         script.arg(tenure.trusted_until_ms()).arg(millis(HEAD_TTL)).arg(millis(ENTRY_TTL));

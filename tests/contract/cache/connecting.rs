@@ -54,7 +54,7 @@ async fn a_server_is_spoken_to_over_tls_if_its_certificate_is_trusted() {
 }
 
 /// As docs/redis.md lists them.
-const RIGHTS: &str = "+get +set +del +mget +pttl +time +evalsha +script|load";
+const RIGHTS: &str = "+get +set +del +mget +pttl +time +eval +evalsha";
 
 #[tokio::test]
 async fn a_user_with_few_rights_does() {

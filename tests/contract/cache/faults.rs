@@ -123,6 +123,33 @@ async fn a_stopped_redis_delays_nobody_and_is_used_again_when_it_goes_on() {
     node.is_passed_over().await;
     node.server.go_on();
     node.works().await;
+    // Now the writer finds it first.
+    node.server.pause();
+    let written = node.commit().await;
+    assert!(written < ADDED_MAX, "the writer waited {written:?}");
+    node.is_passed_over().await;
+    node.server.go_on();
+    node.works().await;
+}
+
+/// As a server does with one that was idle for long.
+#[tokio::test]
+async fn a_connection_that_redis_closed_is_made_anew_without_an_alarm() {
+    let mut node = Node::new().await;
+    let mut stranger = server::stranger(&node.server.url()).await;
+    for _ in 0..5 {
+        cmd("CLIENT").arg("KILL").arg("SKIPME").arg("yes").exec_async(&mut stranger).await.unwrap();
+        eventually("the connection is found closed and made anew", async || {
+            node.commit().await;
+            assert_eq!(node.health.degraded(), []);
+            (look_at(&node).await == Some(node.position)).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn look_at(node: &Node) -> Option<Position> {
+    node.guarded.get(&table(), &[id(1)]).await.ok()?.head.map(|head| head.position)
 }
 
 #[tokio::test]
