@@ -97,6 +97,11 @@ impl Projector {
         Self { fold, lanes, table, token, skips, ground, told, pending: Vec::new() }
     }
 
+    /// The table that it keeps up.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Folds `events` and writes what changed, up to the first that cannot be folded.
     async fn project(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
         let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
@@ -188,8 +193,9 @@ impl Projector {
         let entries: Vec<Entry> = changed.iter().map(entry).collect();
         self.ground.store.store(&self.table, changed, end, self.token).await?;
         self.lanes.iter_mut().for_each(|lane| lane.keep());
-        self.told.lock().await.tell(&entries, end.position).await;
+        // Who waits for this does not wait for the cache.
         self.ground.board.reached(&self.table, end.position);
+        self.told.lock().await.tell(&entries, end.position).await;
         Ok(())
     }
 
