@@ -145,7 +145,7 @@ impl Keeper {
             if row.checkpoint.position >= head {
                 self.switch(row, &watch.tenure).await?;
                 is_live = true;
-            } else {
+            } else if row.stopped.is_none() {
                 building = Some((row.checkpoint.position, row.target));
             }
         }

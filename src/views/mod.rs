@@ -18,7 +18,7 @@ pub mod postgres;
 pub mod projector;
 pub mod query;
 pub mod replay;
-mod sql;
+pub mod sql;
 pub mod sqlite;
 
 use crate::{log::checkpoint::Checkpoint, store::StoreError};
@@ -32,7 +32,8 @@ pub struct ViewId {
     pub name: &'static str,
     pub version: u32,
     pub fields: &'static [Field],
-    /// Fields that lists are filtered by together, and sorted by last.
+    /// Fields that lists are filtered by together, and sorted by last. A list is answered by the first one whose fields it has all
+    /// conditions on, so those that leave fewest documents stand first.
     pub indexes: &'static [&'static [&'static str]],
 }
 
@@ -53,6 +54,8 @@ pub struct Table {
     pub build: u32,
     /// As its maker knew them, which may have been an older or a newer program.
     pub fields: Arc<[Field]>,
+    /// Names of fields, as its maker had them.
+    pub indexes: Arc<[Vec<String>]>,
 }
 
 /// What the store calls the table.
@@ -292,7 +295,20 @@ impl Table {
     }
 
     fn of(view: ViewId, build: u32) -> Self {
-        Self { name: view.name.to_owned(), version: view.version, build, fields: view.fields.into() }
+        let indexes = view.indexes.iter().map(|fields| fields.iter().map(|field| (*field).to_owned()).collect());
+        Self {
+            name: view.name.to_owned(),
+            version: view.version,
+            build,
+            fields: view.fields.into(),
+            indexes: indexes.collect(),
+        }
+    }
+
+    /// Its fields and indexes as JSON.
+    fn described(&self) -> (String, String) {
+        let described = (serde_json::to_string(&self.fields[..]), serde_json::to_string(&self.indexes[..]));
+        (described.0.expect("names and kinds are JSON"), described.1.expect("names are JSON"))
     }
 
     /// Whether every document has the keys that the table's fields take.

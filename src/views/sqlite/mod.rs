@@ -22,7 +22,8 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite/views");
 }
 
-const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, id_in_lists: "id" };
+/// How lists are asked of it.
+pub const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, has_opinions: false };
 
 #[derive(Debug, Clone)]
 pub struct SqliteViews {

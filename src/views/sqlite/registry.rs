@@ -17,7 +17,7 @@ const IS_TABLE: &str = "name = ?1 AND version = ?2 AND build = ?3";
 pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<TableRow>> {
     let sql = format!(
         "SELECT name, version, build, fields, state, position, event_id, token, stopped_at, stopped_reason, begun_at, target, \
-         {NOW_MS} - read_at FROM tables ORDER BY name, version, build"
+         {NOW_MS} - read_at, indexes FROM tables ORDER BY name, version, build"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([], row)?.filter_map(Result::transpose);
@@ -26,9 +26,11 @@ pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<TableRow>> {
 
 fn row(row: &Row<'_>) -> rusqlite::Result<Option<TableRow>> {
     let fields: Option<Vec<Field>> = serde_json::from_str(&row.get::<_, String>(3)?).ok();
+    let indexes: Option<Vec<Vec<String>>> = serde_json::from_str(&row.get::<_, String>(13)?).ok();
     let state = State::parse(&row.get::<_, String>(4)?);
-    let (Some(fields), Some(state)) = (fields, state) else { return Ok(None) };
-    let table = Table { name: row.get(0)?, version: row.get(1)?, build: row.get(2)?, fields: fields.into() };
+    let (Some(fields), Some(indexes), Some(state)) = (fields, indexes, state) else { return Ok(None) };
+    let (name, version, build) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let table = Table { name, version, build, fields: fields.into(), indexes: indexes.into() };
     let stopped_at: Option<i64> = row.get(8)?;
     let stopped = match stopped_at {
         Some(position) => Some(Stopped { position: position.cast_unsigned(), reason: row.get(9)? }),
@@ -87,7 +89,7 @@ fn make(connection: &Connection, view: ViewId, target: Position) -> rusqlite::Re
         "CREATE TABLE {name} (id BLOB PRIMARY KEY, position INTEGER NOT NULL{columns}, body BLOB NOT NULL) \
          STRICT, WITHOUT ROWID;"
     );
-    for (number, fields) in (1..).zip(view.indexes) {
+    for (number, fields) in (1..).zip(&table.indexes[..]) {
         let index = quoted(&format!("{table}_by_{number}"));
         let fields: Vec<_> = fields.iter().map(|field| quoted(field)).collect();
         // Downwards in the last field, which lists may be sorted by from the highest on; where they ask for one key of it, the
@@ -95,13 +97,13 @@ fn make(connection: &Connection, view: ViewId, target: Position) -> rusqlite::Re
         sql += &format!("CREATE INDEX {index} ON {name} ({} DESC, id);", fields.join(", "));
     }
     connection.execute_batch(&sql)?;
-    let fields = serde_json::to_string(&table.fields[..])
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let sql = format!(
-        "INSERT INTO tables (name, version, build, fields, state, position, event_id, token, begun_at, target, read_at) \
-         VALUES (?1, ?2, ?3, ?4, 'building', 0, zeroblob(16), 0, {NOW_MS}, ?5, {NOW_MS})"
+        "INSERT INTO tables \
+             (name, version, build, fields, indexes, state, position, event_id, token, begun_at, target, read_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 'building', 0, zeroblob(16), 0, {NOW_MS}, ?6, {NOW_MS})"
     );
-    connection.execute(&sql, params![table.name, table.version, table.build, fields, target.cast_signed()])?;
+    let (fields, indexes) = table.described();
+    connection.execute(&sql, params![table.name, table.version, table.build, fields, indexes, target.cast_signed()])?;
     Ok(table)
 }
 
