@@ -8,7 +8,10 @@ use marvin_domain::{
     user::Role,
 };
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -29,7 +32,12 @@ use crate::{
     },
     setup::SetupTokens,
     stores::{StartError, Stores},
-    views::{documents::Documents, projector::Projector, query::Views},
+    views::{
+        admin::{Projections, Standing},
+        documents::Documents,
+        projector::Projector,
+        query::Views,
+    },
 };
 
 /// Expired sessions are removed, and gauges are set, this often.
@@ -60,9 +68,14 @@ impl App {
         let documents = Documents::new(stores.sealer.clone());
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         loops.push(tokio::spawn(follow(tail.clone(), observer, health.clone())));
-        loops.push(tokio::spawn(control::listen(&settings.data_dir, stores.upkeep.clone())));
+        let folds = marvin_projections::all();
+        let (duties, poke) = (stores.duties.clone(), Arc::new(Notify::new()));
+        let projections = Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.head(), poke);
+        let projections = Arc::new(projections);
+        let hands = control::Hands { upkeep: stores.upkeep.clone(), projections: projections.clone() };
+        loops.push(tokio::spawn(control::listen(&settings.data_dir, hands)));
         let mut reached = Vec::new();
-        for fold in marvin_projections::all() {
+        for fold in folds {
             let (sender, receiver) = watch::channel(0);
             let head = *tail.head().borrow();
             let projector = Projector::start(fold, stores.views.clone(), documents.clone(), head, sender).await?;
@@ -96,6 +109,7 @@ impl App {
             setup: SetupTokens::default(),
             dispatcher,
             views,
+            projections,
             tail,
             log,
             codec,
@@ -167,5 +181,18 @@ async fn keep_house(api: web::Data<Api>, worker: Arc<Worker>) {
             metrics::gauge!("marvin_projection_lag_events", "projection" => projection)
                 .set(head.saturating_sub(position) as f64);
         }
+        match api.projections.all().await {
+            Ok(standings) => standings.into_iter().for_each(measure),
+            Err(error) => warn!(error = %error, "the state of the projections is unknown"),
+        }
     }
+}
+
+/// Positions of 0 say that nothing is being rebuilt.
+fn measure(standing: Standing) {
+    let Standing { name, stopped, rebuild, .. } = standing;
+    let (position, target) = rebuild.map_or((0, 0), |rebuild| (rebuild.position, rebuild.target));
+    metrics::gauge!("marvin_projection_rebuild_position", "projection" => name.clone()).set(position as f64);
+    metrics::gauge!("marvin_projection_rebuild_target", "projection" => name.clone()).set(target as f64);
+    metrics::gauge!("marvin_projection_stopped", "projection" => name).set(f64::from(stopped.is_some()));
 }

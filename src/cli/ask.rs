@@ -13,7 +13,7 @@ pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer
         None => tokio::runtime::Runtime::new()?.block_on(async {
             Stores::require(settings).await?;
             let stores = Stores::open(settings).await?;
-            let answer = control::perform(request, &stores.upkeep).await;
+            let answer = control::perform(request, &control::Hands::on(&stores)).await;
             stores.close().await;
             anyhow::Ok(answer)
         })?,
