@@ -14,10 +14,13 @@ use uuid::Uuid;
 
 pub mod admin;
 pub mod documents;
+pub mod equality;
 mod pace;
 pub mod postgres;
 pub mod projector;
 pub mod query;
+pub mod replay;
+pub mod skips;
 mod sql;
 pub mod sqlite;
 
