@@ -35,6 +35,7 @@ use crate::{
     stores::{StartError, Stores},
     views::{
         ViewId,
+        admin::{Projections, Standing},
         board::Board,
         documents::Documents,
         keeper::{Keeper, Parts},
@@ -74,12 +75,17 @@ impl App {
         let documents = Documents::new(stores.sealer.clone());
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         loops.push(run(&tail, observer, &health));
-        loops.push(tokio::spawn(control::listen(&settings.data_dir, stores.upkeep.clone())));
         let folds = marvin_projections::all();
         let board = Board::new(stores.views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)));
         let holder = Holder::new(stores.duties.clone());
         let cache = stores.cache(&health);
         let poke = Arc::new(Notify::new());
+        let duties = stores.duties.clone();
+        let projections =
+            Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.head(), poke.clone());
+        let projections = Arc::new(projections);
+        let hands = control::Hands { upkeep: stores.upkeep.clone(), projections: projections.clone() };
+        loops.push(tokio::spawn(control::listen(&settings.data_dir, hands)));
         let parts = Parts {
             ground: Ground {
                 store: stores.views.clone(),
@@ -125,6 +131,7 @@ impl App {
             setup: SetupTokens::default(),
             dispatcher,
             views,
+            projections,
             tail,
             log,
             codec,
@@ -203,5 +210,18 @@ async fn keep_house(api: web::Data<Api>, worker: Arc<Worker>) {
             metrics::gauge!("marvin_projection_lag_events", "projection" => projection)
                 .set(head.saturating_sub(position) as f64);
         }
+        match api.projections.all().await {
+            Ok(standings) => standings.into_iter().for_each(measure),
+            Err(error) => warn!(error = %error, "the state of the projections is unknown"),
+        }
     }
+}
+
+/// Positions of 0 say that nothing is being rebuilt.
+fn measure(standing: Standing) {
+    let Standing { name, stopped, rebuild, .. } = standing;
+    let (position, target) = rebuild.map_or((0, 0), |rebuild| (rebuild.position, rebuild.target));
+    metrics::gauge!("marvin_projection_rebuild_position", "projection" => name.clone()).set(position as f64);
+    metrics::gauge!("marvin_projection_rebuild_target", "projection" => name.clone()).set(target as f64);
+    metrics::gauge!("marvin_projection_stopped", "projection" => name).set(f64::from(stopped.is_some()));
 }

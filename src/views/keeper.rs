@@ -1,6 +1,6 @@
 //! Runs a projection: holds its duty, makes its tables, keeps up the live one and those being built, lets readers have what has
 //! caught up, and drops what nobody reads. Knows nothing of documents.
-use marvin_domain::{Position, projection};
+use marvin_domain::Position;
 use marvin_projections::{Fold, Skips};
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinHandle};
@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{
     State, Stopped, Table, TableRow, ViewError, ViewId,
     projector::{Ground, Projector, Told, key},
+    skips::skips,
 };
 use crate::{
     cache::{Cache, publisher::Publisher},
@@ -219,24 +220,6 @@ impl Keeper {
 
     /// The events that administrators took out of this version of the projection.
     async fn skips(&self) -> Result<Skips, ViewError> {
-        skips(&*self.fold, &self.parts.dispatcher, &self.parts.tail).await
+        skips(&*self.fold, &self.parts.dispatcher, &self.parts.tail).await.map_err(ViewError::of_log)
     }
-}
-
-/// The events that administrators took out of a projection, with the documents that each touches.
-///
-/// # Errors
-/// `Unavailable` when the log cannot be read.
-pub async fn skips(fold: &dyn Fold, dispatcher: &Dispatcher, tail: &Tail) -> Result<Skips, ViewError> {
-    let loaded = dispatcher.load(projection::stream(fold.name(), fold.version())).await;
-    let loaded = loaded.map_err(ViewError::of_log)?;
-    let mut skips = Skips::default();
-    let Ok(decided) = <&projection::Projection>::try_from(&loaded.state) else { return Ok(skips) };
-    let positions: Vec<Position> = decided.skipped().collect();
-    for position in positions {
-        let events = tail.read(position - 1, 1).await.map_err(ViewError::of_log)?;
-        let touched = events.first().and_then(|event| fold.ids(event).ok()).unwrap_or_default();
-        skips.add(position, touched);
-    }
-    Ok(skips)
 }

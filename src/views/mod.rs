@@ -8,16 +8,21 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use marvin_domain::Position;
 use marvin_projections::{Field, Fold, Key};
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
+pub mod admin;
 pub mod board;
 pub mod documents;
+pub mod equality;
 pub mod keeper;
+mod pace;
 pub mod postgres;
 pub mod projector;
 pub mod query;
 pub mod replay;
+pub mod skips;
 pub mod sql;
 pub mod sqlite;
 
@@ -40,6 +45,11 @@ pub struct ViewId {
 impl ViewId {
     pub fn of(fold: &dyn Fold) -> Self {
         Self { name: fold.name(), version: fold.version(), fields: fold.fields(), indexes: fold.indexes() }
+    }
+
+    /// Whose holder writes to the tables of this name and version.
+    pub fn duty(self) -> String {
+        duty(self.name, self.version)
     }
 }
 
@@ -79,7 +89,7 @@ pub enum State {
 }
 
 /// Where a projection stopped, and why: everything before the position is in the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     pub position: Position,
     pub reason: String,
@@ -291,7 +301,7 @@ impl Table {
 
     /// Whose holder writes to the tables of this name and version.
     pub fn duty(&self) -> String {
-        format!("projector:{}:{}", self.name, self.version)
+        duty(&self.name, self.version)
     }
 
     fn of(view: ViewId, build: u32) -> Self {
@@ -322,6 +332,10 @@ impl Table {
             Err(ViewError::Corrupt { view: self.name.clone(), id: document.id, reason: reason.to_owned() })
         })
     }
+}
+
+fn duty(name: &str, version: u32) -> String {
+    format!("projector:{name}:{version}")
 }
 
 impl State {

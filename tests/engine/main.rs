@@ -1,6 +1,7 @@
 //! The machinery between the ports: dispatching, following, sealing, projecting, reacting.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod closing;
 mod dispatch;
 mod dispatch_bounds;
