@@ -24,6 +24,8 @@ use crate::{
 
 /// Between two looks at what there is to do; whoever wants something done pokes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while a table is being built, since readers may wait for it.
+const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// A table that nobody has read for so long is dropped: time to see that the one in its place is right.
 const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -65,6 +67,8 @@ struct Watch {
     running: HashMap<Table, Running>,
     /// What stopped under an earlier tenure is tried again once: the program may be another one.
     is_first: bool,
+    /// A projector is filling a table.
+    is_building: bool,
 }
 
 impl Keeper {
@@ -78,7 +82,7 @@ impl Keeper {
         loop {
             let tenure = self.parts.holder.take(&duty).await;
             let mut lost = tenure.clone();
-            let watch = Watch { tenure, running: HashMap::new(), is_first: true };
+            let watch = Watch { tenure, running: HashMap::new(), is_first: true, is_building: false };
             self.parts.ground.board.set_local(self.view.name, true);
             tokio::select! {
                 () = lost.lost() => warn!(duty, "another process may have this duty now"),
@@ -111,9 +115,10 @@ impl Keeper {
                     failing = true;
                 }
             }
+            let pause = if watch.is_building { BUILDING_LOOK_INTERVAL } else { LOOK_INTERVAL };
             tokio::select! {
                 () = poked => {}
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -152,6 +157,7 @@ impl Keeper {
         }
         let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
         self.drop_unread(mine.iter().chain(of_others)).await?;
+        watch.is_building = building.is_some();
         self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
         Ok(building.filter(|_| !is_live))
     }
