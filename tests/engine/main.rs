@@ -4,6 +4,7 @@
 mod closing;
 mod dispatch;
 mod dispatch_bounds;
+mod duties;
 mod erasure;
 mod follow;
 mod observe;
