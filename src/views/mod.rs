@@ -194,8 +194,8 @@ impl ViewError {
     }
 }
 
-/// Keeps tables of documents for any number of readers, each table for one writer at a time. Every call is one transaction, and
-/// may be repeated unless it says otherwise.
+/// Keeps tables of documents for any number of readers, each table for one writer at a time. Every call may be repeated, and is one
+/// transaction unless it says otherwise.
 #[async_trait]
 pub trait ViewStore: Send + Sync {
     /// The registry, by name, version and build. A table whose line says what only a newer program understands is left out.
@@ -274,7 +274,8 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`, or `Gone` when the table is not building: it may be live by now.
     async fn cancel(&self, table: &Table) -> Result<(), ViewError>;
 
-    /// Drops a table in whatever state, with its line in the registry; also one that is not there.
+    /// Drops a table in whatever state, with its line in the registry; also one that is not there. It is gone for everyone at
+    /// once; to clear a large one away may take minutes, in which nobody else has to wait.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{postgres::Database, wait::DEADLINE};
 
 mod documents;
+mod dropping;
 mod fencing;
 mod lists;
 mod plans;
