@@ -1,6 +1,6 @@
 //! Compares every document that people read with one folded from the log alone. Works on few documents at a time, however many
 //! there are, and beside nodes that go on writing.
-use marvin_domain::Position;
+use marvin_domain::{Envelope, Position};
 use marvin_projections::{Fold, RawDocument, Skips};
 use std::{
     cmp::Ordering,
@@ -15,7 +15,7 @@ use super::{
     documents::Documents,
     replay::{Replay, ReplayError},
 };
-use crate::log::{ReadError, tail::Tail};
+use crate::log::{EventLog, ReadError, codec::Codec};
 
 /// Events read and folded at once.
 const BATCH_EVENTS: u32 = 1_000;
@@ -76,7 +76,8 @@ pub enum CompareError {
 
 /// What both sides are read with.
 pub struct Comparer {
-    pub tail: Arc<Tail>,
+    pub log: Arc<dyn EventLog>,
+    pub codec: Codec,
     pub documents: Documents,
     pub live: Arc<dyn ViewStore>,
     /// Where the log is folded into: an empty store, to be thrown away.
@@ -119,7 +120,7 @@ impl Comparer {
         let behind = pairs.iter().filter(|pair| pair.replay.position() < pair.row.checkpoint.position);
         let mut after = behind.map(|pair| pair.replay.position()).min().unwrap_or(end);
         while after < end {
-            let events = self.tail.read(after, BATCH_EVENTS).await?;
+            let events = self.events(after, end).await?;
             let Some(last) = events.last() else { break };
             after = last.position;
             for Pair { row, replay } in &mut *pairs {
@@ -128,6 +129,16 @@ impl Comparer {
             }
         }
         Ok(())
+    }
+
+    /// Some events behind `after`, up to `end`. What is behind that is nobody's concern, whether or not it can be read.
+    async fn events(&self, after: Position, end: Position) -> Result<Vec<Arc<Envelope>>, ReadError> {
+        let limit = u32::try_from(end - after).map_or(BATCH_EVENTS, |left| left.min(BATCH_EVENTS));
+        let rows = self.log.read(after, limit).await?;
+        if let Some((position, _)) = (after + 1..).zip(&rows).find(|(position, row)| row.position != *position) {
+            return Err(ReadError::Corrupt { position, reason: "it is missing".to_owned() });
+        }
+        Ok(self.codec.open(rows).await?.into_iter().map(Arc::new).collect())
     }
 
     async fn compare_one(&self, mut pair: Pair) -> Result<Comparison, CompareError> {

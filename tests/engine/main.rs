@@ -6,6 +6,7 @@ mod closing;
 mod dispatch;
 mod dispatch_bounds;
 mod duties;
+mod equality;
 mod erasure;
 mod follow;
 mod observe;
