@@ -4,11 +4,13 @@
 pub mod accounts;
 pub mod agent;
 pub mod app;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod datadir;
 pub mod dispatch;
+pub mod duty;
 pub mod erasure;
 pub mod error;
 pub mod health;

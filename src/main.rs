@@ -35,6 +35,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve { .. } => cli::serve::run(&settings).map(|()| ExitCode::SUCCESS),
         Command::Doctor { views, accept_rollback, .. } => cli::doctor::run(&settings, views, accept_rollback),
+        Command::Rebuild { name, cancel, .. } => {
+            // The grammar asks for one name or for all.
+            let all = || marvin_projections::all().iter().map(|fold| fold.name().to_owned()).collect();
+            cli::rebuild::run(&settings, &name.map_or_else(all, |name| vec![name]), cancel)
+        }
         Command::Backup { directory, .. } => cli::backup::run(&settings, &directory),
         Command::Keys(Keys::Rotate { .. }) => cli::keys::rotate(&settings),
     }

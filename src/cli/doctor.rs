@@ -1,24 +1,25 @@
 //! `marvin doctor`: looks for damage in a data directory that no server uses.
-use marvin_domain::Position;
-use marvin_projections::{Fold, RawDocument};
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
-use tokio::sync::watch;
+use std::{process::ExitCode, sync::Arc};
 use uuid::Uuid;
 
 use crate::{
     config::Settings,
-    log::{incarnation::Incarnation, subscription::Follower, tail::Tail},
+    dispatch::Dispatcher,
+    log::incarnation::Incarnation,
     rollback::SetBack,
     stores::Stores,
     time::rfc3339,
     views::{
-        ListQuery, Order, PAGE_DOCUMENTS_MAX, State, Table, ViewId, ViewStore, documents::Documents,
-        projector::Projector, sqlite::SqliteViews,
+        Stopped,
+        documents::Documents,
+        equality::{Comparer, Comparison},
+        skips::skips,
+        sqlite::SqliteViews,
     },
 };
 
-/// Events folded at once while a view is built anew.
-const REPLAY_BATCH_EVENTS: u32 = 1_000;
+/// Differing documents that are named, of each view: enough to look into, few enough to read.
+const TOLD_MAX: usize = 20;
 
 /// Opens every store, which checks each file; with `views`, also compares every document with a fresh replay of the log. With
 /// `accept_rollback`, what is ahead of a log that was set back begins anew, and a new history is drawn.
@@ -37,9 +38,9 @@ pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::R
         if accept_rollback {
             tell_accepted(&stores.accepted, &stores.erased_again);
         }
-        let differences = if views { compare(&stores).await? } else { 0 };
+        let differs = views && compare(&stores).await?;
         stores.close().await;
-        Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })
 }
 
@@ -61,70 +62,48 @@ fn tell_accepted(accepted: &[SetBack], erased_again: &[Uuid]) {
     }
 }
 
-/// Compares every document of every view with one folded from the log alone; answers how many differ.
-async fn compare(stores: &Stores) -> anyhow::Result<usize> {
-    let live = &*stores.views;
+/// Compares every document of every view with one folded from the log alone; answers whether any differs.
+async fn compare(stores: &Stores) -> anyhow::Result<bool> {
     let directory = tempfile::tempdir()?;
-    let fresh: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&directory.path().join("views.db"))?);
-    let tail = Tail::new(stores.log.clone(), stores.codec.clone());
-    let documents = Documents::new(stores.sealer.clone());
-    let mut differences = 0;
+    let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
+    let mut folds = Vec::new();
     for fold in marvin_projections::all() {
-        let view = ViewId::of(&*fold);
-        let rows = live.tables().await?;
-        let serving = rows.iter().find(|row| row.state == State::Live && row.table.is_of(view));
-        let upto = serving.map_or(0, |row| row.checkpoint.position);
-        let found = match serving {
-            Some(row) => all(live, &documents, &row.table).await?,
-            None => Opened::new(),
-        };
-        let replayed = replay(&tail, fold.clone(), fresh.clone(), documents.clone(), upto).await?;
-        let wrong = differing(&found, &all(&*fresh, &documents, &replayed).await?);
-        println!("{}: {} documents at position {upto}, {} differ from a replay", view.name, found.len(), wrong.len());
-        for id in &wrong {
-            println!("  {id} differs: delete views.db, the next start builds it anew");
-        }
-        differences += wrong.len();
+        let skips = skips(&*fold, &dispatcher, &*stores.log, &stores.codec).await?;
+        folds.push((fold, skips));
     }
-    Ok(differences)
+    let comparer = Comparer {
+        log: stores.log.clone(),
+        codec: stores.codec.clone(),
+        documents: Documents::new(stores.sealer.clone()),
+        live: stores.views.clone(),
+        fresh: Arc::new(SqliteViews::open(&directory.path().join("views.db"))?),
+    };
+    let known: Vec<_> = folds.iter().map(|(fold, _)| fold.name()).collect();
+    let comparisons = comparer.compare(folds).await?;
+    for name in known.iter().filter(|name| comparisons.iter().all(|comparison| comparison.table.name != **name)) {
+        println!("{name}: nothing to compare, since no table of this version is built yet");
+    }
+    comparisons.iter().for_each(tell);
+    Ok(comparisons.iter().any(|comparison| !comparison.differing.is_empty()))
 }
 
-/// Folds the log up to `upto` into an empty store, by the same projector that serves; answers the table.
-async fn replay(
-    tail: &Arc<Tail>,
-    fold: Arc<dyn Fold>,
-    store: Arc<dyn ViewStore>,
-    documents: Documents,
-    upto: Position,
-) -> anyhow::Result<Table> {
-    let mut projector = Projector::start(fold, store, documents, upto, watch::channel(0).0).await?;
-    let mut after = 0;
-    while after < upto {
-        let mut events = tail.read(after, REPLAY_BATCH_EVENTS).await?;
-        events.retain(|event| event.position <= upto);
-        let Some(last) = events.last() else { break };
-        after = last.position;
-        projector.take(&events).await?;
+fn tell(comparison: &Comparison) {
+    let Comparison { table, position, documents, differing, restless, stopped } = comparison;
+    let name = &table.name;
+    println!("{name}: {documents} documents at position {position}, {} differ from a replay", differing.len());
+    for (id, difference) in differing.iter().take(TOLD_MAX) {
+        println!("  {id} differs: it {difference}");
     }
-    Ok(projector.table().clone())
-}
-
-type Opened = BTreeMap<Uuid, RawDocument>;
-
-async fn all(store: &dyn ViewStore, documents: &Documents, table: &Table) -> anyhow::Result<Opened> {
-    let (mut found, mut before) = (Opened::new(), None);
-    loop {
-        let query = ListQuery { filters: Vec::new(), order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
-        let page = store.list(table, query).await?.documents;
-        let Some(last) = page.last() else { return Ok(found) };
-        before = Some(last.id);
-        found.extend(documents.open(table, page).await?.into_iter().map(|document| (document.id, document)));
+    if differing.len() > TOLD_MAX {
+        println!("  and {} more", differing.len() - TOLD_MAX);
     }
-}
-
-fn differing(found: &Opened, expected: &Opened) -> Vec<Uuid> {
-    let mut wrong: Vec<Uuid> =
-        found.iter().filter(|(id, document)| expected.get(id) != Some(document)).map(|(id, _)| *id).collect();
-    wrong.extend(expected.keys().filter(|id| !found.contains_key(id)));
-    wrong
+    if !differing.is_empty() {
+        println!("  `marvin rebuild {name}` builds them anew, from the log");
+    }
+    if *restless > 0 {
+        println!("  {restless} changed too fast to be compared: look again when there is less to do");
+    }
+    if let Some(Stopped { position, reason }) = stopped {
+        println!("  it is stopped at position {position}: {reason}");
+    }
 }

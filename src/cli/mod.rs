@@ -3,4 +3,5 @@ mod ask;
 pub mod backup;
 pub mod doctor;
 pub mod keys;
+pub mod rebuild;
 pub mod serve;

@@ -1,7 +1,7 @@
 //! The grammar of the command line. Values are read with the other sources of settings, not here.
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
 /// A backend on which people and software agents work together, every change an event in one log.
 #[derive(Debug, Parser)]
@@ -32,6 +32,20 @@ pub enum Command {
         #[arg(long)]
         accept_rollback: bool,
     },
+    /// Builds a read model anew from the log beside the one that serves, also while a server runs
+    Rebuild {
+        #[command(flatten)]
+        settings: Flags,
+        /// The projection
+        #[arg(value_name = "NAME", value_parser = projections(), required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// Every projection
+        #[arg(long)]
+        all: bool,
+        /// Calls the rebuild off; the next one goes on where it was
+        #[arg(long, conflicts_with = "all")]
+        cancel: bool,
+    },
     /// Copies the log and the keys of people, also while a server runs; not the key file
     Backup {
         #[command(flatten)]
@@ -60,10 +74,16 @@ impl Command {
         match self {
             Self::Serve { settings, .. }
             | Self::Doctor { settings, .. }
+            | Self::Rebuild { settings, .. }
             | Self::Backup { settings, .. }
             | Self::Keys(Keys::Rotate { settings }) => settings,
         }
     }
+}
+
+/// The names that a projection may be called by.
+fn projections() -> PossibleValuesParser {
+    PossibleValuesParser::new(marvin_projections::all().iter().map(|fold| fold.name()))
 }
 
 /// The settings that may be given as flags. A flag overrides the environment, which overrides the file.
@@ -86,6 +106,10 @@ pub struct Flags {
     /// [env: MARVIN_DATABASE_URL] [default: none]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Redis for the cache of read models, redis:// or rediss://; better given in the environment, as --database-url
+    /// [env: MARVIN_REDIS_URL] [default: none]
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
     /// The key-encryption key [env: MARVIN_KEY_FILE] [default: master.key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<String>,
@@ -114,6 +138,7 @@ impl Flags {
             "public_url" => &self.public_url,
             "data_dir" => &self.data_dir,
             "database_url" => &self.database_url,
+            "redis_url" => &self.redis_url,
             "key_file" => &self.key_file,
             "cipher" => &self.cipher,
             "instance" => &self.instance,
@@ -156,6 +181,10 @@ mod tests {
     #[case::flag_without_value(&["serve", "--listen"], ErrorKind::InvalidValue)]
     #[case::backup_to_nowhere(&["backup"], ErrorKind::MissingRequiredArgument)]
     #[case::keys_alone(&["keys"], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)]
+    #[case::rebuild_of_nothing(&["rebuild"], ErrorKind::MissingRequiredArgument)]
+    #[case::rebuild_of_what_is_no_projection(&["rebuild", "Tasks"], ErrorKind::InvalidValue)]
+    #[case::rebuild_of_one_and_of_all(&["rebuild", "tasks", "--all"], ErrorKind::ArgumentConflict)]
+    #[case::calling_off_all(&["rebuild", "--all", "--cancel"], ErrorKind::ArgumentConflict)]
     #[case::flag_given_twice(&["serve", "--log", "a", "--log", "b"], ErrorKind::ArgumentConflict)]
     fn a_usage_error_exits_with_2(#[case] arguments: &[&str], #[case] kind: ErrorKind) {
         let error = Cli::try_parse_from([&["marvin"], arguments].concat()).unwrap_err();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use actix_web::http::Uri;
+use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::telemetry;
 
@@ -76,6 +77,28 @@ pub(super) fn database(text: &str) -> Result<String, String> {
     Ok(format!("postgres://{user}{host}{port}/{}", database.unwrap_or_default()))
 }
 
+/// Answers the URL without its password.
+pub(super) fn redis(text: &str) -> Result<String, String> {
+    let what = || "it is not a URL such as redis://user:password@host:6379/0, or rediss:// for TLS".to_owned();
+    let (scheme, rest) =
+        text.split_once("://").filter(|(scheme, _)| ["redis", "rediss"].contains(scheme)).ok_or_else(what)?;
+    // In a fragment, the client takes a wish to check no certificate; a query holds nothing that is of use here.
+    if rest.contains(['#', '?']) {
+        return Err(what());
+    }
+    // What the reader says of a URL that it does not understand may hold the password.
+    let parsed = text.into_connection_info().map_err(|_| what())?;
+    let address = match parsed.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } if !host.is_empty() => match host {
+            host if host.contains(':') => format!("[{host}]:{port}"),
+            host => format!("{host}:{port}"),
+        },
+        _ => return Err(what()),
+    };
+    let user = parsed.redis_settings().username().map_or_else(String::new, |user| format!("{user}@"));
+    Ok(format!("{scheme}://{user}{address}/{}", parsed.redis_settings().db()))
+}
+
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, such as 127.0.0.1:8080"))
 }
@@ -120,8 +143,8 @@ pub(super) fn cipher(text: &str) -> Result<CipherSuite, String> {
 pub(super) fn instance(text: &str) -> Result<String, String> {
     let starts = text.starts_with(|first: char| first.is_ascii_lowercase());
     let continues = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    // An instance has a role and a second schema of such names.
-    if let Some(taken) = ["_subjects", "_app"].into_iter().find(|taken| text.ends_with(taken)) {
+    // An instance has a role and more schemas of such names.
+    if let Some(taken) = ["_subjects", "_views", "_app"].into_iter().find(|taken| text.ends_with(taken)) {
         return Err(format!("{text:?} ends in {taken}, which is kept for what belongs to an instance"));
     }
     if starts && continues && text.len() <= INSTANCE_CHARS_MAX {
@@ -201,6 +224,7 @@ mod tests {
     #[case("märvin", false)]
     #[case("marvin;drop", false)]
     #[case("marvin_subjects", false)]
+    #[case("marvin_views", false)]
     #[case("marvin_app", false)]
     fn an_instance_has_a_plain_name(#[case] text: &str, #[case] fits: bool) {
         assert_eq!(instance(text).is_ok(), fits);

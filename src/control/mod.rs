@@ -2,7 +2,7 @@
 //!
 //! A Unix stream socket in that directory, for its owner alone: whoever can connect could read the files as well. One
 //! connection asks one thing: a line of JSON, answered by a line of JSON when it is done. It owns no work of its own and
-//! decides nothing; `upkeep` does what is asked.
+//! decides nothing; `upkeep` and `views::admin` do what is asked.
 mod client;
 mod server;
 #[cfg(test)]
@@ -12,9 +12,16 @@ use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
     path::{Path, PathBuf},
+    sync::Arc,
 };
+use tokio::sync::Notify;
 
-use crate::upkeep::{Upkeep, UpkeepError};
+use crate::{
+    dispatch::Dispatcher,
+    stores::Stores,
+    upkeep::Upkeep,
+    views::admin::{Projections, Standing},
+};
 
 pub use client::{ControlError, ask};
 pub use server::listen;
@@ -30,14 +37,52 @@ pub enum Request {
         directory: PathBuf,
     },
     RotateKeys,
+    /// Answered at once: it is done behind that. Asking again does not begin it again.
+    Rebuild {
+        projection: String,
+    },
+    CancelRebuild {
+        projection: String,
+    },
+    Projections,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    BackedUp { events: u64, key_file: PathBuf },
-    Rotated { keys: u64, key_file: PathBuf },
-    Failed { reason: String },
+    BackedUp {
+        events: u64,
+        key_file: PathBuf,
+    },
+    Rotated {
+        keys: u64,
+        key_file: PathBuf,
+    },
+    /// How the one that was asked about stands, or all of them.
+    Projections {
+        standings: Vec<Standing>,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// What carries requests out.
+#[derive(Clone)]
+pub struct Hands {
+    pub upkeep: Arc<Upkeep>,
+    pub projections: Arc<Projections>,
+}
+
+impl Hands {
+    /// On stores that this process opened and does not serve from: nobody in it keeps tables up, so nobody is woken.
+    pub fn on(stores: &Stores) -> Self {
+        let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
+        let (views, duties) = (stores.views.clone(), stores.duties.clone());
+        let (folds, head) = (marvin_projections::all(), stores.log.head());
+        let projections = Projections::new(views, duties, dispatcher, &folds, head, Arc::new(Notify::new()));
+        Self { upkeep: stores.upkeep.clone(), projections: Arc::new(projections) }
+    }
 }
 
 impl Answer {
@@ -47,18 +92,26 @@ impl Answer {
 }
 
 /// Does what is asked, in this process.
-pub async fn perform(request: Request, upkeep: &Upkeep) -> Answer {
+pub async fn perform(request: Request, hands: &Hands) -> Answer {
+    let (upkeep, projections) = (&hands.upkeep, &hands.projections);
     let key_file = upkeep.key_file().to_owned();
-    let done = match request {
+    let one = |standing| Answer::Projections { standings: vec![standing] };
+    match request {
         Request::BackUp { directory } if !directory.is_absolute() => {
-            return Answer::failed(format!("{} is not an absolute path", directory.display()));
+            Answer::failed(format!("{} is not an absolute path", directory.display()))
         }
         Request::BackUp { directory } => {
-            upkeep.back_up(directory).await.map(|events| Answer::BackedUp { events, key_file })
+            told(upkeep.back_up(directory).await.map(|events| Answer::BackedUp { events, key_file }))
         }
-        Request::RotateKeys => upkeep.rotate_keys().await.map(|keys| Answer::Rotated { keys, key_file }),
-    };
-    done.unwrap_or_else(|error: UpkeepError| Answer::failed(sentence(&error)))
+        Request::RotateKeys => told(upkeep.rotate_keys().await.map(|keys| Answer::Rotated { keys, key_file })),
+        Request::Rebuild { projection } => told(projections.rebuild(&projection).await.map(one)),
+        Request::CancelRebuild { projection } => told(projections.cancel(&projection).await.map(one)),
+        Request::Projections => told(projections.all().await.map(|standings| Answer::Projections { standings })),
+    }
+}
+
+fn told(done: Result<Answer, impl Error>) -> Answer {
+    done.unwrap_or_else(|error| Answer::failed(sentence(&error)))
 }
 
 fn socket_in(data_dir: &Path) -> PathBuf {

@@ -17,10 +17,9 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Answer, REQUEST_BYTES_MAX, Request, perform, sentence, socket_in};
-use crate::upkeep::Upkeep;
+use super::{Answer, Hands, REQUEST_BYTES_MAX, Request, perform, sentence, socket_in};
 
-/// Who asks at once: one backup or rotation, and some who are told that it is under way.
+/// Who asks at once: one backup or rotation, some who are told that it is under way, and a few who watch a rebuild.
 pub(super) const CONNECTIONS_MAX: usize = 8;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -33,15 +32,15 @@ const MODE: u32 = 0o600;
 
 /// Takes the socket in `data_dir`, which this process owns, and answers what listens on it. Where it cannot be had, that is
 /// said in the log and the server goes on without it: serving matters more.
-pub fn listen(data_dir: &Path, upkeep: Arc<Upkeep>) -> impl Future<Output = ()> + Send + use<> {
+pub fn listen(data_dir: &Path, hands: Hands) -> impl Future<Output = ()> + Send + use<> {
     let path = socket_in(data_dir);
     let bound = bind(&path).inspect_err(|error| {
         let (path, error) = (path.display(), sentence(error));
-        warn!(%path, error, "the control socket cannot be made: backups and rotations need this server stopped");
+        warn!(%path, error, "the control socket cannot be made: backups, rotations and rebuilds from the command line need this server stopped");
     });
     async move {
         if let Ok((listener, _removed_at_the_end)) = bound {
-            accept(listener, &upkeep).await;
+            accept(listener, &hands).await;
         }
     }
 }
@@ -73,7 +72,7 @@ fn bind(path: &Path) -> io::Result<(UnixListener, Place)> {
     Ok((UnixListener::from_std(socket.into())?, place))
 }
 
-async fn accept(listener: UnixListener, upkeep: &Arc<Upkeep>) {
+async fn accept(listener: UnixListener, hands: &Hands) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Dropped with this loop, and with it whoever still waits.
     let mut connections = JoinSet::new();
@@ -92,17 +91,17 @@ async fn accept(listener: UnixListener, upkeep: &Arc<Upkeep>) {
             stream.try_write(&line_of(&Answer::failed("too many ask at once: ask again"))).ok();
             continue;
         };
-        let upkeep = upkeep.clone();
+        let hands = hands.clone();
         connections.spawn(async move {
             let _place = place;
-            answer(stream, upkeep).await;
+            answer(stream, &hands).await;
         });
     }
 }
 
-async fn answer(mut stream: UnixStream, upkeep: Arc<Upkeep>) {
+async fn answer(mut stream: UnixStream, hands: &Hands) {
     let answer = match timeout(LINE_TIMEOUT, read(&mut stream)).await {
-        Ok(Ok(request)) => perform(request, &upkeep).await,
+        Ok(Ok(request)) => perform(request, hands).await,
         Ok(Err(reason)) => Answer::failed(reason),
         Err(_) => Answer::failed(format!("the request did not come within {} s", LINE_TIMEOUT.as_secs())),
     };

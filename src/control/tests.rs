@@ -7,7 +7,6 @@ use std::{
         fs::{FileTypeExt, MetadataExt},
         net::{UnixListener, UnixStream},
     },
-    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -26,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Stores that are served at a control socket, until dropped.
 struct Served {
     directory: TempDir,
-    upkeep: Arc<Upkeep>,
+    hands: Hands,
     _stores: Stores,
     listening: JoinHandle<()>,
 }
@@ -37,9 +36,9 @@ impl Served {
         let data_dir = Some(directory.path().display().to_string());
         let settings = Settings::load(&Flags { data_dir, ..Flags::default() }, []).unwrap();
         let stores = Stores::open(&settings).await.unwrap();
-        let upkeep = stores.upkeep.clone();
-        let listening = tokio::spawn(listen(directory.path(), upkeep.clone()));
-        Self { directory, upkeep, _stores: stores, listening }
+        let hands = Hands::on(&stores);
+        let listening = tokio::spawn(listen(directory.path(), hands.clone()));
+        Self { directory, hands, _stores: stores, listening }
     }
 
     fn connect(&self) -> UnixStream {
@@ -152,10 +151,10 @@ async fn one_thing_is_done_at_a_time() {
     let served = Served::start().await;
     let target = tempfile::tempdir().unwrap();
     let back_up = Request::BackUp { directory: target.path().join("backup") };
-    let (first, second) = tokio::join!(perform(back_up, &served.upkeep), perform(Request::RotateKeys, &served.upkeep));
+    let (first, second) = tokio::join!(perform(back_up, &served.hands), perform(Request::RotateKeys, &served.hands));
     assert!(matches!(first, Answer::BackedUp { events: 0, .. }), "{first:?}");
     assert!(reason(second).contains("is under way"));
-    let again = perform(Request::RotateKeys, &served.upkeep).await;
+    let again = perform(Request::RotateKeys, &served.hands).await;
     assert!(matches!(again, Answer::Rotated { keys: 2, .. }), "{again:?}");
 }
 
@@ -177,7 +176,7 @@ async fn the_socket_of_a_killed_process_is_replaced() {
     let path = socket_in(elsewhere.path());
     drop(UnixListener::bind(&path).unwrap());
     assert_eq!(ask(elsewhere.path(), &Request::RotateKeys).unwrap(), None, "a stale socket is nobody");
-    let listening = tokio::spawn(listen(elsewhere.path(), served.upkeep.clone()));
+    let listening = tokio::spawn(listen(elsewhere.path(), served.hands.clone()));
     let answered = spawn_blocking(move || ask(elsewhere.path(), &Request::RotateKeys)).await.unwrap();
     assert!(matches!(answered.unwrap(), Some(Answer::Rotated { .. })));
     listening.abort();
@@ -185,7 +184,7 @@ async fn the_socket_of_a_killed_process_is_replaced() {
 
 /// Where the socket cannot be had, listening ends at once.
 async fn expect_given_up(directory: &Path, served: &Served) {
-    tokio::time::timeout(PATIENCE, listen(directory, served.upkeep.clone())).await.unwrap();
+    tokio::time::timeout(PATIENCE, listen(directory, served.hands.clone())).await.unwrap();
 }
 
 #[tokio::test]

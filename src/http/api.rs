@@ -24,7 +24,7 @@ use crate::{
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
-    views::{ViewError, query::Views},
+    views::{ViewError, admin::Projections, query::Views},
 };
 
 /// The parts of the application, shared by all requests.
@@ -35,6 +35,7 @@ pub struct Api {
     pub public_url: String,
     pub dispatcher: Dispatcher,
     pub views: Views,
+    pub projections: Arc<Projections>,
     pub tail: Arc<Tail>,
     pub log: Arc<dyn EventLog>,
     pub codec: Codec,

@@ -18,6 +18,7 @@ pub mod paging;
 pub mod parse;
 pub mod path;
 pub mod problem;
+pub mod projections;
 pub mod query;
 pub mod route;
 pub mod session;
@@ -71,6 +72,13 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/notifications").get(needs(P::NotificationsOwn), notifications::list),
         Resource::at("/api/v1/notifications/read-all").post(needs(P::NotificationsOwn), notifications::read_all),
         Resource::at("/api/v1/notifications/{id}/read").post(needs(P::NotificationsOwn), notifications::read),
+        Resource::at("/api/v1/projections").get(needs(P::ProjectionsManage), projections::list),
+        Resource::at("/api/v1/projections/{name}").get(needs(P::ProjectionsManage), projections::show),
+        Resource::at("/api/v1/projections/{name}/rebuild")
+            .post(needs(P::ProjectionsManage), projections::rebuild)
+            .delete(needs(P::ProjectionsManage), projections::cancel),
+        Resource::at("/api/v1/projections/{name}/resume").post(needs(P::ProjectionsManage), projections::resume),
+        Resource::at("/api/v1/projections/{name}/skip").post(needs(P::ProjectionsManage), projections::skip),
         Resource::at("/api/v1/events").get(needs(P::EventsReadOwn), events::pull),
         Resource::at("/api/v1/events/stream").get(needs(P::EventsReadOwn), stream::follow),
     ]

@@ -39,6 +39,14 @@ impl From<Error> for StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether the server refused for this reason.
+    pub fn is_of(&self, state: &SqlState) -> bool {
+        let Self::Refused(error) = self else { return false };
+        error.downcast_ref::<Error>().and_then(Error::code) == Some(state)
+    }
+}
+
 /// Whether the bytes did not get through, which is not said by a kind of its own.
 fn is_io(error: &Error) -> bool {
     let mut source = std::error::Error::source(error);

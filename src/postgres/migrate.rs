@@ -3,7 +3,7 @@ use refinery::Runner;
 use std::{sync::Arc, time::Duration};
 use tokio_postgres::{Client, Config};
 
-use super::{Postgres, STATEMENT_TIMEOUT, app_role, subjects_schema};
+use super::{Parameter, Postgres, STATEMENT_TIMEOUT, app_role, subjects_schema, views_schema};
 use crate::store::{StoreError, chain};
 
 mod log {
@@ -11,6 +11,9 @@ mod log {
 }
 mod subjects {
     refinery::embed_migrations!("migrations/postgres/subjects");
+}
+mod views {
+    refinery::embed_migrations!("migrations/postgres/views");
 }
 
 /// Nodes that start together migrate one after the other. The number is the lock's name, and means nothing.
@@ -21,20 +24,30 @@ const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the runtime may do with each table. Whoever can run Marvin's statements cannot change or delete an event.
 const LOG_GRANTS: &str = "GRANT SELECT, INSERT ON events, incarnations TO {role}; \
+    GRANT SELECT, INSERT, UPDATE ON duties TO {role}; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON checkpoints, leases TO {role}";
 const SUBJECTS_GRANTS: &str =
     "GRANT SELECT, INSERT, UPDATE, DELETE ON instance_keys, subjects, credentials, sessions, checkpoints TO {role}";
+/// The runtime makes the tables of documents itself, and owns them.
+const VIEWS_GRANTS: &str = "GRANT CREATE ON SCHEMA {schema} TO {role}; \
+    GRANT SELECT, INSERT, UPDATE, DELETE ON tables, builds TO {role}";
 /// Nobody else runs the functions, some of which run as their owner.
 const FUNCTION_GRANTS: &str = "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC; \
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role}";
 /// Whether the role has all of that. A restored dump may lack it, when the role was not there.
 const IS_GRANTED: &str = "SELECT has_schema_privilege($1::text::name, $2::text, 'USAGE') \
+    AND (NOT $3 OR has_schema_privilege($1::text::name, $2::text, 'CREATE')) \
     AND (SELECT bool_and(has_table_privilege($1::text::name, oid, 'SELECT') AND has_table_privilege($1::text::name, oid, 'INSERT')) FROM pg_class \
          WHERE relnamespace = to_regnamespace($2::text) AND relkind = 'r' AND relname <> 'refinery_schema_history') \
     AND (SELECT bool_and(has_function_privilege($1::text::name, oid, 'EXECUTE')) FROM pg_proc WHERE pronamespace = to_regnamespace($2::text))";
 /// Functions look into their schema, then into the system's, and never first into what a session made for itself.
 const FUNCTION_PATHS: &str = "SELECT format('ALTER FUNCTION %s SET search_path = %I, pg_catalog, pg_temp', oid::regprocedure, $1::text) \
     FROM pg_proc WHERE pronamespace = to_regnamespace($1::text)";
+
+/// Tables of documents that are somebody else's, as a dump may leave them that was restored without owners.
+const FOREIGN_TABLES: &str = "SELECT format('ALTER TABLE %s OWNER TO %I', oid::regclass, $1::text) FROM pg_class \
+    WHERE relnamespace = to_regnamespace($2::text) AND relkind = 'r' AND relname LIKE 'view\\_%' \
+        AND relowner <> $1::text::regrole";
 
 /// Why the database cannot be used. Each is one sentence for the person who started the program.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +84,13 @@ impl Postgres {
         let locked = locked.map_err(|late| unreachable(StoreError::Unreachable(Arc::new(late))))?;
         locked.map_err(|error| unreachable(error.into()))?;
         make_role(&client, instance).await?;
-        let log = Part { schema: instance.to_owned(), runner: log::migrations::runner(), grants: LOG_GRANTS };
-        let schema = subjects_schema(instance);
-        let subjects = Part { schema, runner: subjects::migrations::runner(), grants: SUBJECTS_GRANTS };
-        for part in [log, subjects] {
-            part.migrate(&mut client, &app_role(instance)).await?;
+        let parts = [
+            (instance.to_owned(), log::migrations::runner(), LOG_GRANTS),
+            (subjects_schema(instance), subjects::migrations::runner(), SUBJECTS_GRANTS),
+            (views_schema(instance), views::migrations::runner(), VIEWS_GRANTS),
+        ];
+        for (schema, runner, grants) in parts {
+            Part { schema, runner, grants }.migrate(&mut client, &app_role(instance)).await?;
         }
         Ok(postgres)
     }
@@ -123,23 +138,29 @@ impl Part {
         }
         if newest != known {
             runner.run_async(client).await.map_err(|error| failed(chain(&error)))?;
-        } else if is_granted(client, &schema, role).await.map_err(failed)? {
+        }
+        let foreign = statements(client, FOREIGN_TABLES, &[&role, &schema]).await.map_err(failed)?;
+        if newest == known && foreign.is_empty() && is_granted(client, &schema, role, grants).await.map_err(failed)? {
             return Ok(());
         }
-        let mut statements = format!("GRANT USAGE ON SCHEMA {{schema}} TO {{role}}; {grants}; {FUNCTION_GRANTS}")
+        let grants = format!("GRANT USAGE ON SCHEMA {{schema}} TO {{role}}; {grants}; {FUNCTION_GRANTS}")
             .replace("{schema}", &quoted)
             .replace("{role}", &format!("\"{role}\""));
-        for row in client.query(FUNCTION_PATHS, &[&schema]).await.map_err(|error| failed(chain(&error)))? {
-            statements.push_str("; ");
-            statements.push_str(row.get(0));
-        }
-        run(client, &statements).await.map_err(failed)
+        let paths = statements(client, FUNCTION_PATHS, &[&schema]).await.map_err(failed)?;
+        run(client, &[vec![grants], paths, foreign].concat().join("; ")).await.map_err(failed)
     }
 }
 
-async fn is_granted(client: &Client, schema: &str, role: &str) -> Result<bool, String> {
-    let row = client.query_one(IS_GRANTED, &[&role, &schema]).await.map_err(|error| chain(&error))?;
+async fn is_granted(client: &Client, schema: &str, role: &str, grants: &str) -> Result<bool, String> {
+    let may_create = grants.contains("CREATE");
+    let row = client.query_one(IS_GRANTED, &[&role, &schema, &may_create]).await.map_err(|error| chain(&error))?;
     Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
+}
+
+/// The statements that a query writes.
+async fn statements(client: &Client, query: &str, parameters: &[Parameter<'_>]) -> Result<Vec<String>, String> {
+    let rows = client.query(query, parameters).await.map_err(|error| chain(&error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The last migration that was applied in the schema on the search path.

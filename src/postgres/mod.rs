@@ -1,7 +1,7 @@
 //! One PostgreSQL database: connections that are set up alike, a pool of them, and what goes wrong told in the ports' words.
 //!
 //! Knows nothing of tables. The log, the slots and the subjects each bring their own statements. An instance has a schema of its
-//! own name and another for its subjects, so that the two can be backed up apart.
+//! own name, another for its subjects, so that the two can be backed up apart, and a third for what needs no backup: its views.
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use std::{sync::Arc, time::Duration};
 use tokio::time::error::Elapsed;
@@ -130,6 +130,12 @@ impl Postgres {
         })
     }
 
+    /// Lets go of every statement that connections of the pool have prepared: of those that were written for a table that is gone,
+    /// others would pile up. What is used again is prepared again.
+    pub fn forget_statements(&self) {
+        self.pool.manager().statement_caches.clear();
+    }
+
     /// A connection outside the pool, set up once `wire` is polled: see [`set_up`](Self::set_up).
     ///
     /// # Errors
@@ -154,20 +160,30 @@ impl Postgres {
     }
 }
 
-/// Gives the connection back, unless its answer is late: that may still come, and nobody else must wait behind it.
-fn settle<T, E: Into<StoreError>>(client: Object, answered: Result<Result<T, E>, Elapsed>) -> Result<T, StoreError> {
-    match answered {
-        Ok(answered) => answered.map_err(Into::into),
-        Err(late) => {
-            drop(Object::take(client));
-            Err(StoreError::Unreachable(Arc::new(late)))
-        }
+/// Gives the connection back, unless it is lost, or its answer late: that may still come, and nobody else must wait behind it.
+///
+/// # Errors
+/// `Unreachable` when it is late, or what was answered.
+pub fn settle<T, E: Into<StoreError>>(
+    client: Object,
+    answered: Result<Result<T, E>, Elapsed>,
+) -> Result<T, StoreError> {
+    let answered = answered.map_err(|late| StoreError::Unreachable(Arc::new(late)));
+    let answered = answered.and_then(|answered| answered.map_err(Into::into));
+    if matches!(answered, Err(StoreError::Unreachable(_))) {
+        drop(Object::take(client));
     }
+    answered
 }
 
 /// The schema of the instance's subjects.
 pub fn subjects_schema(instance: &str) -> String {
     format!("{instance}_subjects")
+}
+
+/// The schema of the instance's views.
+pub fn views_schema(instance: &str) -> String {
+    format!("{instance}_views")
 }
 
 fn app_role(instance: &str) -> String {

@@ -26,12 +26,14 @@ pub enum Permission {
     /// Look at and end one's own sessions.
     Sessions,
     OperationsRead,
+    /// See how projections stand, rebuild them, and take events out of them.
+    ProjectionsManage,
 }
 
 use Permission::*;
 
 /// Everything there is, in the order of the enum.
-pub const ALL: [Permission; 15] = [
+pub const ALL: [Permission; 16] = [
     UsersRead,
     UsersManage,
     AgentsRead,
@@ -47,6 +49,7 @@ pub const ALL: [Permission; 15] = [
     PersonalReadAll,
     Sessions,
     OperationsRead,
+    ProjectionsManage,
 ];
 
 /// The table.
@@ -114,6 +117,11 @@ mod tests {
     #[test]
     fn only_administrators_manage_users() {
         assert!(ROLES[1..].iter().all(|role| !allows(*role, UsersManage)));
+    }
+
+    #[test]
+    fn only_administrators_manage_projections() {
+        assert!(ROLES[1..].iter().all(|role| !allows(*role, ProjectionsManage)));
     }
 
     #[test]

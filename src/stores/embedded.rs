@@ -8,6 +8,7 @@ use crate::{
     agent::slots::sqlite::SqliteSlots,
     config::Settings,
     datadir::{DataDir, DataDirError},
+    duty::sqlite::SqliteDuties,
     log::{
         checkpoint::{
             Checkpoint,
@@ -22,6 +23,7 @@ use crate::{
         subjects::{SqliteSubjects, sqlite::holds_data},
     },
     sqlite::{Inspected, OpenError},
+    store::chain,
     upkeep::Upkeep,
     views::sqlite::SqliteViews,
 };
@@ -55,19 +57,27 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
     refuse(&set_back, accepts_rollback)?;
 
     let end = Checkpoint { position: head, event_id: SqliteLog::event_at(&log, head)?.unwrap_or_default() };
-    let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
-    let slots = SqliteSlots(log.database().clone());
-    // The lock on the data directory proves that whoever held a slot before is gone.
+    let (log, views) = (Arc::new(SqliteLog::prepare(log)?), Arc::new(SqliteViews::prepare(views)?));
+    let cleared = views.clone();
+    tokio::spawn(async move {
+        if let Err(error) = cleared.finish_dropping().await {
+            tracing::warn!(error = chain(&error), "a view that was dropped still takes up room");
+        }
+    });
+    let (slots, duties) = (SqliteSlots(log.database().clone()), SqliteDuties(log.database().clone()));
+    // The lock on the data directory proves that whoever held a slot or a duty before is gone.
     slots.release_all().await?;
+    duties.release_all().await?;
     Ok(Opened {
         slots: Arc::new(slots),
+        duties: Arc::new(duties),
         checkpoints: Arc::new(SqliteCheckpoints(log.database().clone())),
         incarnations: Arc::new(SqliteIncarnations(log.database().clone())),
         file: Some(log.database().clone()),
         upkeep: Upkeep::of_files(log.clone(), subjects.clone(), key),
         log,
         subjects,
-        views: Arc::new(views),
+        views,
         set_back,
         end,
         data_dir,

@@ -1,5 +1,5 @@
-//! Services mode: log and subjects in PostgreSQL, which any number of nodes share. Read models stay in a file of each node, which
-//! builds them from the log for itself; the lock on its data directory keeps a second process off that file.
+//! Services mode: log, subjects and read models in PostgreSQL, which any number of nodes share. A node's own data directory holds
+//! the key file.
 use marvin_domain::Position;
 use secrecy::{ExposeSecret, SecretString};
 use std::{collections::HashMap, sync::Arc};
@@ -10,6 +10,7 @@ use crate::{
     agent::slots::postgres::PostgresSlots,
     config::Settings,
     datadir::DataDir,
+    duty::postgres::PostgresDuties,
     log::{
         EventLog, ReadError,
         checkpoint::{Checkpoint, postgres::PostgresCheckpoints},
@@ -24,7 +25,7 @@ use crate::{
     },
     store::StoreError,
     upkeep::Upkeep,
-    views::sqlite::SqliteViews,
+    views::{ViewStore, postgres::PostgresViews},
 };
 
 pub(super) async fn open(
@@ -51,12 +52,13 @@ pub(super) async fn open(
         }
     };
 
-    let views = SqliteViews::inspect(&data_dir.views())?;
-    let (checkpoints, in_views) = (PostgresCheckpoints(postgres.clone()), SqliteViews::kept(&views)?);
+    let (checkpoints, views) = (PostgresCheckpoints(postgres.clone()), PostgresViews::new(postgres.clone()));
+    let rows = views.tables().await?;
+    let in_views: Vec<_> = rows.into_iter().map(|row| (row.table.to_string(), row.checkpoint)).collect();
     let (in_log, in_subjects) = (checkpoints.all().await?, erasures(&*subjects).await?);
     let kept = in_views.iter().chain(&in_log).chain(&in_subjects).map(|(_, checkpoint)| checkpoint.position);
     let events = Events::at(&*log, kept.chain([head])).await?;
-    let mut set_back = compare(&events, Place::Views, "views.db", in_views)?;
+    let mut set_back = compare(&events, Place::Views, "the store of views", in_views)?;
     set_back.extend(compare(&events, Place::Log, "the table of checkpoints", in_log)?);
     set_back.extend(compare(&events, Place::Subjects, "the store of subjects", in_subjects)?);
     refuse(&set_back, accepts_rollback)?;
@@ -64,12 +66,13 @@ pub(super) async fn open(
     let end = Checkpoint { position: head, event_id: events.event_at(head)?.unwrap_or_default() };
     Ok(Opened {
         slots: Arc::new(PostgresSlots(postgres.clone())),
+        duties: Arc::new(PostgresDuties(postgres.clone())),
         checkpoints: Arc::new(checkpoints),
         incarnations: Arc::new(PostgresIncarnations(postgres)),
         upkeep: Upkeep::of_keys(subjects.clone(), key),
         log,
         subjects,
-        views: Arc::new(SqliteViews::prepare(views)?),
+        views: Arc::new(views),
         set_back,
         end,
         file: None,

@@ -12,6 +12,7 @@ mod idempotency;
 mod operations;
 mod permissions;
 mod planted;
+mod projections;
 mod reading;
 mod sessions;
 mod setup;

@@ -10,7 +10,7 @@ const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 33] = [
+const TABLE: [(&str, &str, [u16; 6]); 39] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -39,6 +39,12 @@ const TABLE: [(&str, &str, [u16; 6]); 33] = [
     ("GET", "/api/v1/notifications", [200, 200, 200, 403, 403, 401]),
     ("POST", "/api/v1/notifications/{id}/read", [200, 404, 404, 403, 403, 401]),
     ("POST", "/api/v1/notifications/read-all", [200, 200, 200, 403, 403, 401]),
+    ("GET", "/api/v1/projections", [200, 403, 403, 403, 403, 401]),
+    ("GET", "/api/v1/projections/{name}", [200, 403, 403, 403, 403, 401]),
+    ("DELETE", "/api/v1/projections/{name}/rebuild", [409, 403, 403, 403, 403, 401]),
+    ("POST", "/api/v1/projections/{name}/rebuild", [202, 403, 403, 403, 403, 401]),
+    ("POST", "/api/v1/projections/{name}/resume", [409, 403, 403, 403, 403, 401]),
+    ("POST", "/api/v1/projections/{name}/skip", [409, 403, 403, 403, 403, 401]),
     ("GET", "/api/v1/events", [200, 200, 200, 200, 200, 401]),
     ("GET", "/api/v1/events/stream", [200, 200, 200, 200, 200, 401]),
     ("DELETE", "/api/v1/agents/{id}", [200, 200, 403, 403, 403, 401]),
@@ -81,7 +87,7 @@ impl Things {
             // A session that nobody has.
             _ => &self.agent,
         };
-        pattern.replace("{id}", id)
+        pattern.replace("{id}", id).replace("{name}", "tasks")
     }
 }
 
@@ -95,6 +101,7 @@ fn body(method: &str, pattern: &str, role: &str) -> Option<Value> {
         ("POST", "/api/v1/users") => user(&email, "New", &["member"]),
         ("POST", "/api/v1/agents") => json!({ "name": "Agent", "kind": "rules", "config": agent }),
         ("PATCH", "/api/v1/agents/{id}") => json!({ "name": role }),
+        ("POST", "/api/v1/projections/{name}/skip") => json!({ "position": 1, "reason": "Because" }),
         ("POST", "/api/v1/agents/{id}/tasks" | "/api/v1/agents/{id}/try") => json!({ "input": 1 }),
         _ => return None,
     })

@@ -143,9 +143,7 @@ async fn an_erased_persons_words_read_as_null_everywhere_also_when_views_are_reb
     check_erased(&admin, id, &task).await;
 
     let stopped = server.stop();
-    for view in ["views.db", "views.db-wal", "views.db-shm"] {
-        std::fs::remove_file(stopped.data_dir().join(view)).ok();
-    }
+    stopped.launch().drop_views().await;
     let server = stopped.start();
     check_erased(&admin.at(&server), id, &task).await;
 }

@@ -1,9 +1,12 @@
 //! The machinery between the ports: dispatching, following, sealing, projecting, reacting.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod closing;
 mod dispatch;
 mod dispatch_bounds;
+mod duties;
+mod equality;
 mod erasure;
 mod follow;
 mod observe;

@@ -106,7 +106,7 @@ async fn every_altered_document_is_found_and_named() {
 #[tokio::test]
 async fn deleted_views_are_built_anew_from_the_log() {
     let (stopped, head) = stopped_after_some_work().await;
-    std::fs::remove_file(stopped.data_dir().join("views.db")).unwrap();
+    stopped.launch().drop_views().await;
     let server = stopped.start();
     let admin = Client::admin(&server).await;
     assert_eq!(views_at_rest(&admin, 3).await, head, "building anew appends nothing");

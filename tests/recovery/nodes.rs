@@ -263,7 +263,8 @@ async fn a_log_in_the_database_that_was_set_back_stops_the_start_until_it_is_acc
     let refused = stopped.launch().run(&["serve"]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    let (followed, ends) = ("views.db has followed the log to position ", format!("but the log ends at {kept}:"));
+    let (followed, ends) =
+        ("the store of views has followed the log to position ", format!("but the log ends at {kept}:"));
     assert!(said.contains(followed) && said.contains(&ends), "{said}");
     assert!(said.contains("`marvin doctor --accept-rollback`"), "{said}");
     let accepted = stopped.launch().run(&["doctor", "--accept-rollback"]);

@@ -48,6 +48,16 @@ impl Launch {
         Some(Database { url: of("MARVIN_DATABASE_URL")?, instance: of("MARVIN_INSTANCE")? })
     }
 
+    /// The read models are derived: the next start builds them anew.
+    pub async fn drop_views(&self) {
+        if let Some(database) = self.database() {
+            return database.drop_views().await;
+        }
+        for name in ["views.db", "views.db-wal", "views.db-shm"] {
+            std::fs::remove_file(self.data_dir().join(name)).ok();
+        }
+    }
+
     /// With the administrator that [`super::Client::admin`] signs in as.
     pub fn with_admin() -> Self {
         Self::bare().set("MARVIN_ADMIN_EMAIL", ADMIN_EMAIL).set("MARVIN_ADMIN_PASSWORD", ADMIN_PASSWORD)

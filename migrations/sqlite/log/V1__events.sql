@@ -61,3 +61,11 @@ CREATE TABLE leases (
     expires_at INTEGER NOT NULL,         -- milliseconds since 1970
     PRIMARY KEY (agent_id, slot)
 ) STRICT;
+
+-- Who does what one process at a time does, and until when. Rows stay: a token that was given is never given again.
+CREATE TABLE duties (
+    duty       TEXT    PRIMARY KEY,
+    holder     BLOB,                     -- the last one
+    token      INTEGER NOT NULL,         -- of its lease
+    expires_at INTEGER NOT NULL          -- milliseconds since 1970; 0 when it was given up
+) STRICT;

@@ -44,6 +44,12 @@ impl House {
             (Method::PATCH, agent.clone(), BODY_BYTES_MAX, json!({ "name": "B" })),
             (Method::POST, format!("{agent}/try"), BODY_BYTES_MAX, json!({ "input": 1 })),
             (Method::POST, format!("{agent}/tasks"), TASK_BYTES_MAX, json!({ "input": 1 })),
+            (
+                Method::POST,
+                "/api/v1/projections/tasks/skip".into(),
+                BODY_BYTES_MAX,
+                json!({ "position": 1, "reason": "Because" }),
+            ),
         ]
     }
 

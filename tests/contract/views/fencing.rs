@@ -6,6 +6,7 @@ use rstest::rstest;
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn an_older_token_neither_stores_nor_stops_nor_makes_live(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -37,6 +38,7 @@ const ROUNDS: u64 = 30;
 /// takeover on, and nothing of the older one's is lost that it was told is written.
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_projectors_at_once_only_the_newer_ones_writes_stand(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -73,6 +75,7 @@ async fn of_two_projectors_at_once_only_the_newer_ones_writes_stand(#[case] adap
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_write_that_comes_late_changes_nothing_and_sets_no_checkpoint_back(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;

@@ -1,16 +1,25 @@
 //! What every view store promises: a registry of tables, one writer a table, documents and checkpoint together, lists by index.
 use marvin::{
     log::checkpoint::Checkpoint,
-    views::{Filter, ListQuery, Order, SealedDocument, State, Table, TableRow, ViewId, ViewStore, sqlite::SqliteViews},
+    views::{
+        Filter, ListQuery, Order, SealedDocument, State, Table, TableRow, ViewId, ViewStore, postgres::PostgresViews,
+        sqlite::SqliteViews,
+    },
 };
 use marvin_projections::{Field, Key};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
+use super::{postgres::Database, wait::DEADLINE};
+
 mod documents;
+mod dropping;
 mod fencing;
 mod lists;
+mod plans;
 mod registry;
+mod shared;
+mod weather;
 
 const FIELDS: &[Field] =
     &[Field::text("kind"), Field::integer("rank"), Field::id("owner"), Field::time("due_at"), Field::flag("unread")];
@@ -18,7 +27,7 @@ const VIEW: ViewId = ViewId {
     name: "things",
     version: 1,
     fields: FIELDS,
-    indexes: &[&["kind"], &["kind", "rank"], &["rank"], &["owner", "unread"]],
+    indexes: &[&["kind", "rank"], &["kind"], &["rank"], &["owner", "unread"]],
 };
 /// The same projection, of a program that knows it otherwise.
 const NEXT: ViewId = ViewId {
@@ -31,12 +40,19 @@ const NEXT: ViewId = ViewId {
 #[derive(Debug, Clone, Copy)]
 enum Adapter {
     Sqlite,
+    Postgres,
 }
 
 /// An empty store.
 struct Subject {
-    _directory: tempfile::TempDir,
     store: Arc<dyn ViewStore>,
+    at: Place,
+}
+
+/// Where it is, for who changes it from outside.
+enum Place {
+    Directory(tempfile::TempDir),
+    Database(Database),
 }
 
 impl Adapter {
@@ -45,7 +61,12 @@ impl Adapter {
             Self::Sqlite => {
                 let directory = tempfile::tempdir().unwrap();
                 let store = Arc::new(SqliteViews::open(&directory.path().join("views.db")).unwrap());
-                Subject { _directory: directory, store }
+                Subject { store, at: Place::Directory(directory) }
+            }
+            Self::Postgres => {
+                let database = Database::shared();
+                let store = Arc::new(PostgresViews::new(database.prepare().await));
+                Subject { store, at: Place::Database(database) }
             }
         }
     }
@@ -70,6 +91,18 @@ impl Subject {
 
     async fn put(&self, table: &Table, documents: Vec<SealedDocument>, position: u64) {
         self.store.store(table, documents, at(position), TOKEN).await.unwrap();
+    }
+
+    /// Changes the tables as somebody who knows nothing of Marvin.
+    async fn tamper(&self, sqlite: &str, postgres: &str) {
+        match &self.at {
+            Place::Directory(directory) => {
+                let connection = rusqlite::Connection::open(directory.path().join("views.db")).unwrap();
+                connection.busy_timeout(DEADLINE).unwrap();
+                connection.execute_batch(sqlite).unwrap();
+            }
+            Place::Database(database) => database.views_stranger().await.batch_execute(postgres).await.unwrap(),
+        }
     }
 
     /// The table's line; none when it is not in the registry.

@@ -13,6 +13,7 @@ fn named(name: &str, state: State) -> (String, State) {
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_table_begins_empty_and_is_begun_once(#[case] adapter: Adapter) {
     let Subject { store, .. } = &adapter.subject().await;
@@ -33,6 +34,7 @@ async fn a_table_begins_empty_and_is_begun_once(#[case] adapter: Adapter) {
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_built_table_takes_the_place_of_the_one_of_its_version_and_of_no_other(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -59,6 +61,7 @@ async fn a_built_table_takes_the_place_of_the_one_of_its_version_and_of_no_other
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_cancelled_table_is_written_by_nobody_until_it_is_taken_up_where_it_stood(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -82,6 +85,7 @@ async fn a_cancelled_table_is_written_by_nobody_until_it_is_taken_up_where_it_st
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_dropped_table_is_gone_and_its_number_is_not_used_again(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;
@@ -107,6 +111,7 @@ async fn a_dropped_table_is_gone_and_its_number_is_not_used_again(#[case] adapte
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn what_stopped_a_table_stands_in_the_registry_until_it_is_resumed(#[case] adapter: Adapter) {
     let subject = adapter.subject().await;

@@ -56,13 +56,6 @@ impl Home {
         self.launch.data_dir().join(name)
     }
 
-    /// The read models are derived: the next start builds them anew.
-    pub fn drop_views(&self) {
-        for name in ["views.db", "views.db-wal", "views.db-shm"] {
-            fs::remove_file(self.file(name)).ok();
-        }
-    }
-
     /// All of a stopped server, to go on by itself.
     pub async fn copy(&self, stopped: &Stopped) -> Self {
         let Some(database) = &self.database else {

@@ -147,7 +147,7 @@ async fn two_people(home: &Home) -> (Server, Client, Person, Person) {
 
 /// After a start without views: everything is folded anew.
 async fn rebuilt(home: &Home, stopped: Stopped, admin: &Client) -> (Server, Client) {
-    home.drop_views();
+    home.launch.drop_views().await;
     let server = stopped.start();
     let admin = admin.at(&server);
     views_reach(&admin, admin.head().await).await;

@@ -1,0 +1,129 @@
+//! Documents in their tables.
+use bytes::BytesMut;
+use marvin_domain::Position;
+use marvin_projections::{Field, FieldKind, Key};
+use std::error::Error;
+use tokio_postgres::{
+    Row,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
+
+use super::{Checkpoint, PostgresViews, SealedDocument, StoreError, Table, ViewError, error_of, registry, sql};
+use crate::postgres::Parameter;
+
+/// A key as the statement's parameter.
+#[derive(Debug)]
+struct Stored<'a>(&'a Key);
+
+impl ToSql for Stored<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self.0 {
+            Key::Id(id) => id.to_sql(ty, out),
+            Key::Text(text) => text.to_sql(ty, out),
+            Key::Integer(number) => number.to_sql(ty, out),
+            Key::Null => Ok(IsNull::Yes),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        [Type::UUID, Type::TEXT, Type::INT8].contains(ty)
+    }
+
+    to_sql_checked!();
+}
+
+/// Without a statement nothing is asked for but the position.
+pub async fn ask(
+    views: &PostgresViews,
+    table: &Table,
+    statement: Option<sql::Statement>,
+) -> Result<(Vec<Row>, Position), ViewError> {
+    let Some(sql::Statement { sql, values }) = statement else {
+        return views.read(table, "SELECT WHERE false", &[]).await;
+    };
+    let values: Vec<_> = values.iter().map(|(_, key)| Stored(key)).collect();
+    let values: Vec<Parameter<'_>> = values.iter().map(|value| value as Parameter<'_>).collect();
+    views.read(table, &sql, &values).await
+}
+
+/// One statement, and so one transaction. Answers whether it wrote: it does not unless `token` may, nor behind the checkpoint.
+///
+/// It waits for whoever has the table's line, and then finds what that one left there: both the line and each document are looked
+/// at as they are once they are locked.
+pub async fn store(
+    views: &PostgresViews,
+    table: &Table,
+    documents: &[SealedDocument],
+    checkpoint: Checkpoint,
+    token: u64,
+) -> Result<bool, ViewError> {
+    let (name, version, build) = registry::key(table);
+    let (position, token) = (checkpoint.position.cast_signed(), token.cast_signed());
+    let ids: Vec<_> = documents.iter().map(|document| document.id).collect();
+    let positions: Vec<_> = documents.iter().map(|document| document.position.cast_signed()).collect();
+    let bodies: Vec<_> = documents.iter().map(|document| document.body.as_slice()).collect();
+    let keys: Vec<Vec<Stored<'_>>> = (0..table.fields.len())
+        .map(|field| documents.iter().map(|document| Stored(&document.keys[field])).collect())
+        .collect();
+    let mut values: Vec<Parameter<'_>> =
+        vec![&name, &version, &build, &token, &position, &checkpoint.event_id, &ids, &positions, &bodies];
+    values.extend(keys.iter().map(|keys| keys as Parameter<'_>));
+    let rows = views.postgres.query(&upsert(views, table), &values).await.map_err(error_of)?;
+    Ok(rows[0].get(0))
+}
+
+fn upsert(views: &PostgresViews, table: &Table) -> String {
+    let arrays: String = table
+        .fields
+        .iter()
+        .zip(10..)
+        .map(|(field, number)| format!(", ${number}::{}[]", sql::column_type(field.kind)))
+        .collect();
+    let changed: String = table
+        .fields
+        .iter()
+        .map(|field| sql::quoted(&field.name))
+        .map(|field| format!(", {field} = excluded.{field}"))
+        .collect();
+    let (name, fields) = (views.dialect().name_of(table), sql::field_columns(table));
+    // A commit that a crash of the server takes back is made again: the checkpoint goes with it. So nobody waits for the disk.
+    views.sql(&format!(
+        "WITH moved AS ( \
+             UPDATE $S.tables SET position = $5, event_id = $6 \
+             WHERE name = $1 AND version = $2 AND build = $3 AND token = $4 AND position <= $5 \
+                 AND state IN ('building', 'live') \
+             RETURNING set_config('synchronous_commit', 'off', true) \
+         ), written AS ( \
+             INSERT INTO {name} AS d (id, position, body{fields}) \
+             SELECT given.* FROM moved, unnest($7::uuid[], $8::bigint[], $9::bytea[]{arrays}) AS given \
+             ON CONFLICT (id) DO UPDATE SET position = excluded.position, body = excluded.body{changed} \
+             WHERE d.position < excluded.position \
+         ) SELECT EXISTS (SELECT FROM moved)"
+    ))
+}
+
+/// The documents of rows of [`sql::columns`].
+pub fn all(rows: &[Row], table: &Table) -> Result<Vec<SealedDocument>, StoreError> {
+    Ok(rows.iter().map(|row| document(row, table)).collect::<Result<_, _>>()?)
+}
+
+fn document(row: &Row, table: &Table) -> Result<SealedDocument, tokio_postgres::Error> {
+    let keys = (3..).zip(table.fields.iter()).map(|(column, field)| key(row, column, field));
+    Ok(SealedDocument {
+        id: row.try_get(0)?,
+        position: row.try_get::<_, i64>(1)?.cast_unsigned(),
+        body: row.try_get(2)?,
+        keys: keys.collect::<Result<_, _>>()?,
+    })
+}
+
+fn key(row: &Row, column: usize, field: &Field) -> Result<Key, tokio_postgres::Error> {
+    Ok(match field.kind {
+        FieldKind::Id => row.try_get::<_, Option<_>>(column)?.map(Key::Id),
+        FieldKind::Text => row.try_get::<_, Option<_>>(column)?.map(Key::Text),
+        FieldKind::Integer | FieldKind::Time | FieldKind::Flag => {
+            row.try_get::<_, Option<_>>(column)?.map(Key::Integer)
+        }
+    }
+    .unwrap_or(Key::Null))
+}

@@ -1,0 +1,153 @@
+//! Views in a schema of PostgreSQL that all nodes share. It may be dropped at any time.
+use async_trait::async_trait;
+use futures_util::future::try_join;
+use marvin_domain::Position;
+use tokio_postgres::{Row, error::SqlState};
+use uuid::Uuid;
+
+use super::{
+    Filter, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+    sql::{self, Dialect},
+};
+use crate::{
+    log::checkpoint::Checkpoint,
+    postgres::{Parameter, Postgres, STATEMENT_TIMEOUT, settle, views_schema},
+    store::StoreError,
+};
+
+mod documents;
+mod registry;
+
+#[derive(Debug)]
+pub struct PostgresViews {
+    postgres: Postgres,
+    schema: String,
+}
+
+impl PostgresViews {
+    pub fn new(postgres: Postgres) -> Self {
+        Self { schema: views_schema(postgres.instance()), postgres }
+    }
+
+    /// How lists are asked of it.
+    pub fn dialect(&self) -> Dialect<'_> {
+        Dialect { mark: '$', schema: Some(&self.schema), has_opinions: true }
+    }
+
+    /// SQL in which `$S` is the schema.
+    fn sql(&self, sql: &str) -> String {
+        sql.replace("$S", &sql::quoted(&self.schema))
+    }
+
+    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ViewError> {
+        self.postgres.query(&self.sql(sql), parameters).await.map_err(error_of)
+    }
+
+    /// What `sql` answers, and the table's position, which is no later.
+    async fn read(
+        &self,
+        table: &Table,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<(Vec<Row>, Position), ViewError> {
+        let client = self.postgres.client().await?;
+        let (name, version, build) = registry::key(table);
+        let key: [Parameter<'_>; 3] = [&name, &version, &build];
+        let reading = async {
+            let position = client.prepare_cached(&self.sql(registry::POSITION)).await?;
+            let asked = client.prepare_cached(sql).await?;
+            // Sent without waiting in between. The server does one after the other.
+            try_join(client.query(&position, &key), client.query(&asked, parameters)).await
+        };
+        let answered = tokio::time::timeout(STATEMENT_TIMEOUT, reading).await;
+        let (position, rows) = settle(client, answered).map_err(error_of)?;
+        let position = position.first().ok_or(ViewError::Gone)?;
+        Ok((rows, position.get::<_, i64>(0).cast_unsigned()))
+    }
+}
+
+/// Somebody dropped the table while it was asked for.
+fn error_of(error: StoreError) -> ViewError {
+    if error.is_of(&SqlState::UNDEFINED_TABLE) { ViewError::Gone } else { error.into() }
+}
+
+#[async_trait]
+impl ViewStore for PostgresViews {
+    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
+        Ok(self.query(&registry::tables(), &[]).await?.iter().filter_map(registry::row).collect())
+    }
+
+    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
+        registry::begin(self, view, target).await
+    }
+
+    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
+        registry::take_over(self, table, token).await
+    }
+
+    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        let sql = format!("SELECT {} FROM {} WHERE id = ANY ($1)", sql::columns(table), self.dialect().name_of(table));
+        let (rows, position) = self.read(table, &sql, &[&ids]).await?;
+        Ok(Page { documents: documents::all(&rows, table)?, position })
+    }
+
+    async fn store(
+        &self,
+        table: &Table,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+        token: u64,
+    ) -> Result<(), ViewError> {
+        table.check(&documents)?;
+        if documents::store(self, table, &documents, checkpoint, token).await? {
+            return Ok(());
+        }
+        match registry::kept_up(self, table).await? {
+            (stands, _) if stands != token => Err(ViewError::Fenced),
+            (_, at) if at > checkpoint.position => Ok(()),
+            // It was cancelled, and taken up again since.
+            _ => Err(ViewError::Gone),
+        }
+    }
+
+    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
+        let statement = sql::list(self.dialect(), table, &query)?;
+        let (rows, position) = documents::ask(self, table, statement).await?;
+        Ok(Page { documents: sql::cut(documents::all(&rows, table)?, &query), position })
+    }
+
+    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
+        let statement = sql::count(self.dialect(), table, &filters)?;
+        let (rows, _) = documents::ask(self, table, statement).await?;
+        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
+    }
+
+    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
+        registry::make_live(self, table, token).await
+    }
+
+    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
+        registry::stop(self, table, token, &stopped).await
+    }
+
+    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
+        registry::resume(self, table).await
+    }
+
+    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
+        registry::cancel(self, table).await
+    }
+
+    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
+        registry::drop_table(self, table).await
+    }
+
+    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        registry::read_by_now(self, tables).await
+    }
+
+    /// Nothing stays behind: what is committed is the server's.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! Folds the log into an empty table of its own, apart from whatever keeps the tables up that people read.
+use marvin_domain::{Envelope, Position};
+use marvin_projections::{Fold, FoldError, Lane, Skips};
+use std::sync::Arc;
+
+use super::{Table, ViewError, ViewId, ViewStore, documents::Documents};
+use crate::log::{ReadError, checkpoint::Checkpoint, subscription::BATCH_EVENTS_MAX, tail::Tail};
+
+/// What it writes under: nobody else writes to its table.
+const TOKEN: u64 = 1;
+/// Documents kept in memory from batch to batch, as JSON: so much that few are read back, with every projection at it at once.
+const LANE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Everything before that event is in the table.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
+    Log(#[from] ReadError),
+}
+
+pub struct Replay {
+    fold: Arc<dyn Fold>,
+    lane: Box<dyn Lane>,
+    skips: Skips,
+    store: Arc<dyn ViewStore>,
+    documents: Documents,
+    table: Table,
+    position: Position,
+}
+
+impl Replay {
+    /// Makes the table, in a store that has none of this projection.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn begin(
+        fold: Arc<dyn Fold>,
+        skips: Skips,
+        store: Arc<dyn ViewStore>,
+        documents: Documents,
+    ) -> Result<Self, ViewError> {
+        let table = store.begin(ViewId::of(&*fold), 0).await?.table;
+        let position = store.take_over(&table, TOKEN).await?.position;
+        Ok(Self { lane: fold.lane(LANE_BYTES_MAX), fold, skips, store, documents, table, position })
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The last event that is in the table.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Folds what follows, in the order of the log, up to the event at `upto`.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn take(&mut self, events: &[Arc<Envelope>], upto: Position) -> Result<(), ReplayError> {
+        let begin = events.partition_point(|event| event.position <= self.position);
+        let end = events.partition_point(|event| event.position <= upto);
+        let Some(events) = events.get(begin..end) else { return Ok(()) };
+        let mut plan = self.fold.plan(events, &self.skips, 1);
+        let changed = loop {
+            let touches = &plan.lanes[0];
+            let loaded = self.store.load(&self.table, &self.lane.missing(touches)).await?.documents;
+            let loaded = self.documents.open(&self.table, loaded).await?;
+            match self.lane.fold(loaded, touches) {
+                Ok(changed) => break changed,
+                Err(failure) => plan.stop_before(failure),
+            }
+        };
+        let failure = plan.failure;
+        let end = failure.as_ref().map_or(upto, |failure| failure.position().saturating_sub(1));
+        if let Some(last) = events.iter().rev().find(|event| event.position <= end) {
+            let sealed = self.documents.seal(&self.table, changed).await?;
+            self.store.store(&self.table, sealed, Checkpoint::behind(last), TOKEN).await?;
+            self.lane.keep();
+            self.position = last.position;
+        }
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+/// Folds the events of the log up to `upto` into an empty store, and answers the table that it filled.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub async fn replay(
+    tail: &Tail,
+    fold: Arc<dyn Fold>,
+    skips: Skips,
+    store: Arc<dyn ViewStore>,
+    documents: Documents,
+    upto: Position,
+) -> Result<Table, ReplayError> {
+    let mut replay = Replay::begin(fold, skips, store, documents).await?;
+    while replay.position() < upto {
+        let events = tail.read(replay.position(), BATCH_EVENTS_MAX).await?;
+        if events.is_empty() {
+            break;
+        }
+        replay.take(&events, upto).await?;
+    }
+    Ok(replay.table().clone())
+}

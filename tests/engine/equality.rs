@@ -1,0 +1,291 @@
+//! The comparison of what people read with a replay of the log finds every difference, and none that is not there.
+use crate::stack::{Stack, meta};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use marvin::{
+    log::checkpoint::Checkpoint,
+    store::StoreError,
+    views::{
+        Filter, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+        documents::Documents,
+        equality::{Comparer, Comparison, Difference},
+        replay::{Replay, ReplayError},
+        skips::skips,
+        sqlite::SqliteViews,
+    },
+};
+use marvin_domain::{
+    Directed, Position,
+    projection::{ProjectionCommand, Reason},
+    task::{CancelReason, TaskCommand},
+    user::Role,
+};
+use marvin_projections::{Fold, RawDocument, Skips, fold_of, tasks::Tasks};
+use rusqlite::Connection;
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use uuid::Uuid;
+
+const CANCEL: TaskCommand = TaskCommand::Cancel { reason: CancelReason::Requested };
+/// More than two pages of a comparison.
+const TASKS: usize = 210;
+
+/// Some tasks in a live table.
+struct Scene {
+    stack: Stack,
+    ids: Vec<Uuid>,
+    live: Replay,
+}
+
+impl Scene {
+    async fn of(tasks: usize) -> Self {
+        let stack = Stack::new().await;
+        let user = stack.user("a@example.com", &[Role::Member]).await;
+        let agent = stack.agent("scribe").await;
+        let mut ids = Vec::new();
+        for number in 0..tasks {
+            ids.push(stack.task(agent, user, json!({ "number": number })).await);
+        }
+        let live = replay(&stack, Skips::default(), stack.stores.views.clone()).await;
+        let mut scene = Self { stack, ids, live };
+        scene.keep_up().await.unwrap();
+        scene.stack.stores.views.make_live(scene.live.table(), 1).await.unwrap();
+        scene
+    }
+
+    async fn keep_up(&mut self) -> Result<(), ReplayError> {
+        keep_up(&self.stack, &mut self.live).await
+    }
+
+    async fn compare(&self) -> Comparison {
+        self.compare_with(self.stack.stores.views.clone()).await
+    }
+
+    async fn compare_with(&self, live: Arc<dyn ViewStore>) -> Comparison {
+        let directory = tempfile::tempdir().unwrap();
+        let fresh = Arc::new(SqliteViews::open(&directory.path().join("views.db")).unwrap());
+        let (log, codec, documents) =
+            (self.stack.stores.log.clone(), self.stack.codec().clone(), documents(&self.stack));
+        let skips = self.skips().await;
+        let compared = Comparer { log, codec, documents, live, fresh }.compare(vec![(tasks(), skips)]).await.unwrap();
+        let [comparison] = <[_; 1]>::try_from(compared).unwrap();
+        comparison
+    }
+
+    async fn skips(&self) -> Skips {
+        let Stack { stores, dispatcher, .. } = &self.stack;
+        skips(&*tasks(), dispatcher, &*stores.log, &stores.codec).await.unwrap()
+    }
+
+    /// Changes the live table by hand.
+    fn alter(&self, sql: &str, id: Uuid) {
+        let path = self.stack.directory.path().join("data/views.db");
+        let sql = sql.replace("TABLE", &self.live.table().to_string());
+        assert_eq!(Connection::open(path).unwrap().execute(&sql, [id.as_bytes()]).unwrap(), 1, "{sql}");
+    }
+
+    async fn skip(&self, position: Position) {
+        let administrator = self.stack.user("b@example.com", &[Role::Admin]).await;
+        let (name, version, reason) = ("tasks".into(), tasks().version(), Reason { reason: "No".into() });
+        let skip = ProjectionCommand::Skip { name, version, position, administrator, reason };
+        self.stack
+            .dispatcher
+            .dispatch(&meta(), &[Directed::new(skip.clone().directed().stream.id, skip)])
+            .await
+            .unwrap();
+    }
+}
+
+fn tasks() -> Arc<dyn Fold> {
+    fold_of::<Tasks>()
+}
+
+fn documents(stack: &Stack) -> Documents {
+    Documents::new(stack.stores.sealer.clone())
+}
+
+async fn replay(stack: &Stack, skips: Skips, store: Arc<dyn ViewStore>) -> Replay {
+    Replay::begin(tasks(), skips, store, documents(stack)).await.unwrap()
+}
+
+async fn keep_up(stack: &Stack, replay: &mut Replay) -> Result<(), ReplayError> {
+    let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
+    replay.take(&events, Position::MAX).await
+}
+
+fn differing(comparison: &Comparison) -> Vec<(Uuid, Difference)> {
+    comparison.differing.iter().map(|(id, difference)| (*id, *difference)).collect()
+}
+
+#[tokio::test]
+async fn an_untouched_table_differs_in_nothing() {
+    let scene = Scene::of(TASKS).await;
+    let comparison = scene.compare().await;
+    assert_eq!((comparison.documents, comparison.restless), (TASKS as u64, 0));
+    assert_eq!(comparison.position, scene.stack.events().await.len() as u64);
+    assert_eq!(differing(&comparison), []);
+}
+
+#[tokio::test]
+async fn every_change_by_hand_is_found_wherever_it_is() {
+    let scene = Scene::of(TASKS).await;
+    let (first, middle, last) = (scene.ids[0], scene.ids[TASKS / 2], scene.ids[TASKS - 1]);
+    scene.alter("DELETE FROM TABLE WHERE id = ?1", last);
+    scene.alter("UPDATE TABLE SET status = 'completed' WHERE id = ?1", middle);
+    scene.alter("UPDATE TABLE SET position = 1000000000 WHERE id = ?1", scene.ids[1]);
+    scene.alter("UPDATE TABLE SET body = (SELECT body FROM TABLE WHERE id > ?1) WHERE id = ?1", first);
+    let expected = [
+        (first, Difference::Unreadable),
+        (scene.ids[1], Difference::Unreadable),
+        (middle, Difference::Fields),
+        (last, Difference::Missing),
+    ];
+    assert_eq!(differing(&scene.compare().await), expected);
+}
+
+#[tokio::test]
+async fn a_document_that_was_sealed_with_other_contents_is_found() {
+    let scene = Scene::of(3).await;
+    let (store, table) = (&scene.stack.stores.views, scene.live.table());
+    let sealed = store.load(table, &scene.ids).await.unwrap().documents;
+    let mut opened = documents(&scene.stack).open(table, sealed).await.unwrap();
+    opened.sort_unstable_by_key(|document| document.id);
+    let (mut facts, keys) = (opened[0].facts.clone(), opened[0].keys.clone());
+    let digit = facts.iter().rposition(u8::is_ascii_digit).unwrap();
+    facts[digit] = if facts[digit] == b'1' { b'2' } else { b'1' };
+    let forged = |id, facts, position| RawDocument { id, position, facts, keys: keys.clone(), ..opened[0].clone() };
+    let surplus = Uuid::now_v7();
+    let position = opened[0].position;
+    scene.alter("DELETE FROM TABLE WHERE id = ?1", opened[0].id);
+    // Its words are not sealed again: they are missed as well.
+    let forged = vec![forged(opened[0].id, facts, position), forged(surplus, opened[0].facts.clone(), 1)];
+    let sealed = documents(&scene.stack).seal(table, forged).await.unwrap();
+    let checkpoint = store.tables().await.unwrap()[0].checkpoint;
+    store.store(table, sealed, checkpoint, 1).await.unwrap();
+    let expected = [(opened[0].id, Difference::Content), (surplus, Difference::Surplus)];
+    assert_eq!(differing(&scene.compare().await), expected);
+}
+
+#[tokio::test]
+async fn an_event_that_was_skipped_is_missing_on_both_sides() {
+    let scene = Scene::of(3).await;
+    let submitted = scene.stack.events().await.iter().find(|event| event.stream.id == scene.ids[1]).unwrap().position;
+    scene.stack.send(scene.ids[1], CANCEL).await;
+    scene.skip(submitted).await;
+    let skips = scene.skips().await;
+    assert!(skips.holds(submitted));
+    let second = {
+        let store = scene.stack.stores.views.clone();
+        let mut second = replay(&scene.stack, skips, store.clone()).await;
+        keep_up(&scene.stack, &mut second).await.unwrap();
+        store.make_live(second.table(), 1).await.unwrap();
+        second
+    };
+    let comparison = scene.compare().await;
+    assert_eq!((comparison.table.build, comparison.documents), (second.table().build, 2));
+    assert_eq!(differing(&comparison), [], "what followed the skipped event has nothing to change either");
+}
+
+#[tokio::test]
+async fn a_replay_stops_exactly_at_an_event_that_cannot_be_folded() {
+    let scene = Scene::of(3).await;
+    let directory = tempfile::tempdir().unwrap();
+    let fresh = Arc::new(SqliteViews::open(&directory.path().join("views.db")).unwrap());
+    let mut replay = replay(&scene.stack, Skips::default(), fresh).await;
+    let events: Vec<_> = scene.stack.events().await.into_iter().map(Arc::new).collect();
+    scene.stack.send(scene.ids[0], CANCEL).await;
+    let cancelled = Arc::new(scene.stack.events().await.pop().unwrap());
+    let submitted = events.iter().position(|event| event.stream.id == scene.ids[0]).unwrap();
+    let mut without = events;
+    without.remove(submitted);
+    without.push(cancelled.clone());
+    let Err(ReplayError::Fold(failure)) = replay.take(&without, Position::MAX).await else { panic!("it was folded") };
+    assert_eq!((failure.position(), replay.position()), (cancelled.position, cancelled.position - 1));
+}
+
+/// A live store that changes while it is listed: between the first page and the next, `meanwhile` happens.
+struct Moving {
+    inner: Arc<dyn ViewStore>,
+    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+#[async_trait]
+impl ViewStore for Moving {
+    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
+        self.inner.tables().await
+    }
+    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
+        self.inner.begin(view, target).await
+    }
+    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
+        self.inner.take_over(table, token).await
+    }
+    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        self.inner.load(table, ids).await
+    }
+    async fn store(
+        &self,
+        table: &Table,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+        token: u64,
+    ) -> Result<(), ViewError> {
+        self.inner.store(table, documents, checkpoint, token).await
+    }
+    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
+        let meanwhile = query.before.and_then(|_| self.meanwhile.lock().unwrap().take());
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.inner.list(table, query).await
+    }
+    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
+        self.inner.count(table, filters).await
+    }
+    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
+        self.inner.make_live(table, token).await
+    }
+    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
+        self.inner.stop(table, token, stopped).await
+    }
+    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.resume(table).await
+    }
+    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.cancel(table).await
+    }
+    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.drop_table(table).await
+    }
+    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        self.inner.read_by_now(tables).await
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_meanwhile_is_no_difference_and_hides_none() {
+    let mut scene = Scene::of(TASKS).await;
+    let altered = scene.ids[2];
+    // All of these stand behind the first page.
+    for id in &scene.ids[..20] {
+        scene.stack.send(*id, CANCEL).await;
+    }
+    let store = scene.stack.stores.views.clone();
+    let events: Vec<_> = scene.stack.events().await.into_iter().map(Arc::new).collect();
+    scene.alter("UPDATE TABLE SET status = 'running' WHERE id = ?1", scene.ids[30]);
+    let table = scene.live.table().clone();
+    let path = scene.stack.directory.path().join("data/views.db");
+    let mut live = std::mem::replace(&mut scene.live, replay(&scene.stack, Skips::default(), store.clone()).await);
+    let meanwhile = Box::pin(async move {
+        live.take(&events, Position::MAX).await.unwrap();
+        let sql = format!("UPDATE {table} SET status = 'running' WHERE id = ?1");
+        assert_eq!(Connection::open(path).unwrap().execute(&sql, [altered.as_bytes()]).unwrap(), 1);
+    });
+    let moving = Moving { inner: store, meanwhile: Mutex::new(Some(meanwhile)) };
+    let comparison = scene.compare_with(Arc::new(moving)).await;
+    let expected = [(altered, Difference::Fields), (scene.ids[30], Difference::Fields)];
+    assert_eq!((differing(&comparison), comparison.restless), (expected.to_vec(), 0));
+}
