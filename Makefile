@@ -40,8 +40,13 @@ test: ## install what is missing, then check and test everything; the last line 
 
 .PHONY: bench
 bench: ## measure against references of the same run, and print one table of ratios; about ten minutes
-	@.ci/need rust compiler postgres
+	@.ci/need rust compiler postgres redis
 	@.ci/bench
+
+.PHONY: services
+services: ## run a private PostgreSQL and Redis until Ctrl-C, and print how to use them
+	@.ci/need postgres redis
+	@exec .ci/services show
 
 .PHONY: lint
 lint: packages ## check formatting, Rust and TypeScript without running a test

@@ -8,10 +8,7 @@ use marvin_domain::{
     user::Role,
 };
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::Notify, task::JoinHandle};
 use tracing::{info, warn};
 
 use crate::{
@@ -20,10 +17,14 @@ use crate::{
     config::Settings,
     control,
     dispatch::{CommandMeta, Dispatcher, observer::Observer},
+    duty::holder::Holder,
     erasure::Eraser,
     health::Health,
     http::api::Api,
-    log::{subscription::follow, tail::Tail},
+    log::{
+        subscription::{Follower, follow},
+        tail::Tail,
+    },
     process::Process,
     security::{
         passwords::{Passwords, check_policy},
@@ -33,15 +34,20 @@ use crate::{
     setup::SetupTokens,
     stores::{StartError, Stores},
     views::{
+        ViewId,
         admin::{Projections, Standing},
+        board::Board,
         documents::Documents,
-        projector::Projector,
+        keeper::{Keeper, Parts},
+        projector::Ground,
         query::Views,
     },
 };
 
 /// Expired sessions are removed, and gauges are set, this often.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the start waits for views: those of a new instance are there at once, and a large one is built while it serves.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Everything that runs in this process, until it is dropped or stopped.
 pub struct App {
@@ -49,6 +55,7 @@ pub struct App {
     pub health: Health,
     worker: Arc<Worker>,
     loops: Vec<JoinHandle<()>>,
+    holder: Arc<Holder>,
     stores: Stores,
 }
 
@@ -67,28 +74,43 @@ impl App {
         let observer = Observer::new(dispatcher.clone(), *tail.head().borrow());
         let documents = Documents::new(stores.sealer.clone());
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
-        loops.push(tokio::spawn(follow(tail.clone(), observer, health.clone())));
+        loops.push(run(&tail, observer, &health));
         let folds = marvin_projections::all();
-        let (duties, poke) = (stores.duties.clone(), Arc::new(Notify::new()));
-        let projections = Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.head(), poke);
+        let board = Board::new(stores.views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)));
+        let holder = Holder::new(stores.duties.clone());
+        let cache = stores.cache(&health);
+        let poke = Arc::new(Notify::new());
+        let duties = stores.duties.clone();
+        let projections =
+            Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.head(), poke.clone());
         let projections = Arc::new(projections);
         let hands = control::Hands { upkeep: stores.upkeep.clone(), projections: projections.clone() };
         loops.push(tokio::spawn(control::listen(&settings.data_dir, hands)));
-        let mut reached = Vec::new();
-        for fold in folds {
-            let (sender, receiver) = watch::channel(0);
-            let head = *tail.head().borrow();
-            let projector = Projector::start(fold, stores.views.clone(), documents.clone(), head, sender).await?;
-            reached.push((projector.table().clone(), receiver));
-            loops.push(tokio::spawn(follow(tail.clone(), projector, health.clone())));
-        }
-        let views = Views::new(stores.views.clone(), documents, reached);
+        let parts = Parts {
+            ground: Ground {
+                store: stores.views.clone(),
+                documents: documents.clone(),
+                board: board.clone(),
+                head: tail.head(),
+            },
+            tail: tail.clone(),
+            dispatcher: dispatcher.clone(),
+            cache: cache.clone(),
+            holder: holder.clone(),
+            health: health.clone(),
+            poke,
+        };
+        loops.push(tokio::spawn(holder.clone().run()));
+        loops.push(tokio::spawn(board.clone().run()));
+        loops.extend(folds.into_iter().map(|fold| tokio::spawn(Keeper::new(fold, parts.clone()).run())));
+        let views = Views::new(stores.views.clone(), documents, board.clone(), cache);
+        board.first_look(FIRST_LOOK_MAX).await;
         for manager in process::all() {
             let process = Process::new(manager, dispatcher.clone(), views.clone(), stores.checkpoints.clone());
-            loops.push(tokio::spawn(follow(tail.clone(), process, health.clone())));
+            loops.push(run(&tail, process, &health));
         }
         let (eraser, scrubber) = Eraser::new(stores.subjects.clone());
-        loops.push(tokio::spawn(follow(tail.clone(), eraser, health.clone())));
+        loops.push(run(&tail, eraser, &health));
         loops.push(tokio::spawn(scrubber.run(health.clone())));
 
         let kinds = Kinds::all(views.clone());
@@ -117,7 +139,7 @@ impl App {
             passwords,
         });
         loops.push(tokio::spawn(keep_house(api.clone(), worker.clone())));
-        Ok(Self { api, health, worker, loops, stores })
+        Ok(Self { api, health, worker, loops, holder, stores })
     }
 
     /// With no user yet: creates the administrator that the settings name, else answers a one-time setup link.
@@ -163,8 +185,15 @@ impl App {
         for running in self.loops {
             running.await.ok();
         }
+        self.holder.release_all().await;
         self.stores.close().await;
     }
+}
+
+/// Follows the log until the process ends. What stops is told in `/readyz`.
+fn run(tail: &Arc<Tail>, follower: impl Follower + 'static, health: &Health) -> JoinHandle<()> {
+    let following = follow(tail.clone(), follower, health.clone());
+    tokio::spawn(async move { drop(following.await) })
 }
 
 async fn keep_house(api: web::Data<Api>, worker: Arc<Worker>) {

@@ -33,7 +33,7 @@ impl Projection for Agents {
     const VERSION: u32 = 1;
     const KINDS: &'static [AggregateKind] = &[AggregateKind::Agent];
     const FIELDS: &'static [Field] = &[Field::text("kind"), Field::text("status")];
-    const INDEXES: &'static [&'static [&'static str]] = &[&["kind"], &["status"]];
+    const INDEXES: &'static [&'static [&'static str]] = &[&["kind", "status"], &["kind"], &["status"]];
     type Document = AgentDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {

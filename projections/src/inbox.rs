@@ -44,7 +44,7 @@ impl Projection for Inbox {
     const VERSION: u32 = 1;
     const KINDS: &'static [AggregateKind] = &[AggregateKind::Notification];
     const FIELDS: &'static [Field] = &[Field::id("recipient"), Field::flag("unread")];
-    const INDEXES: &'static [&'static [&'static str]] = &[&["recipient"], &["recipient", "unread"]];
+    const INDEXES: &'static [&'static [&'static str]] = &[&["recipient", "unread"], &["recipient"]];
     type Document = NotificationDocument;
 
     fn ids(event: &Envelope) -> Vec<Uuid> {

@@ -153,11 +153,14 @@ impl Projection for Tasks {
         Field::time("ready_at"),
     ];
     const INDEXES: &'static [&'static [&'static str]] = &[
-        &["agent_id"],
-        &["agent_id", "status", "priority"],
-        &["requested_by"],
-        &["requested_by", "status"],
         &["conversation_id"],
+        &["requested_by", "agent_id", "status"],
+        &["requested_by", "agent_id"],
+        &["requested_by", "status"],
+        &["requested_by"],
+        &["agent_id", "status"],
+        &["agent_id", "status", "priority"],
+        &["agent_id"],
         &["status"],
     ];
     type Document = TaskDocument;

@@ -106,6 +106,10 @@ pub struct Flags {
     /// [env: MARVIN_DATABASE_URL] [default: none]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Redis for the cache of read models, redis:// or rediss://; better given in the environment, as --database-url
+    /// [env: MARVIN_REDIS_URL] [default: none]
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
     /// The key-encryption key [env: MARVIN_KEY_FILE] [default: master.key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<String>,
@@ -134,6 +138,7 @@ impl Flags {
             "public_url" => &self.public_url,
             "data_dir" => &self.data_dir,
             "database_url" => &self.database_url,
+            "redis_url" => &self.redis_url,
             "key_file" => &self.key_file,
             "cipher" => &self.cipher,
             "instance" => &self.instance,

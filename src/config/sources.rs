@@ -10,11 +10,12 @@ use super::cli::Flags;
 use super::variable_of;
 
 /// Every setting that flags, environment and file know alike.
-pub(super) const SETTINGS: [&str; 10] = [
+pub(super) const SETTINGS: [&str; 11] = [
     "listen",
     "public_url",
     "data_dir",
     "database_url",
+    "redis_url",
     "key_file",
     "cipher",
     "instance",
@@ -27,8 +28,7 @@ pub(super) const SETTINGS: [&str; 10] = [
 const ENVIRONMENT_ONLY: [&str; 2] = ["admin_email", "admin_password"];
 
 /// Settings of parts that this version does not have, and the parts.
-pub(super) const NOT_BUILT: [(&str, &str); 9] = [
-    ("redis_url", "Redis"),
+pub(super) const NOT_BUILT: [(&str, &str); 8] = [
     ("amqp_url", "RabbitMQ"),
     ("vault_addr", "Vault"),
     ("vault_token", "Vault"),

@@ -80,7 +80,7 @@ fn metrics_can_be_off() {
 
 #[test]
 fn an_empty_variable_is_unset() {
-    let settings = load(&[], &[("MARVIN_INSTANCE", ""), ("MARVIN_REDIS_URL", "")]).unwrap();
+    let settings = load(&[], &[("MARVIN_INSTANCE", ""), ("MARVIN_AMQP_URL", "")]).unwrap();
     assert_eq!(settings.instance, "marvin");
 }
 
@@ -114,7 +114,6 @@ fn an_empty_directory_is_refused() {
 }
 
 #[rstest]
-#[case("MARVIN_REDIS_URL", "Redis")]
 #[case("MARVIN_AMQP_URL", "RabbitMQ")]
 #[case("MARVIN_VAULT_ADDR", "Vault")]
 #[case("MARVIN_VAULT_TOKEN", "Vault")]
@@ -192,6 +191,7 @@ fn the_settings_in_effect_are_shown_with_their_sources_and_without_secrets() {
     # public_url follows listen
     data_dir = "./marvin-data"
     # no database_url: the log and keys are files
+    # no redis_url: documents are cached in memory
     key_file = "./marvin-data/master.key"
     cipher = "xchacha20poly1305"
     instance = "probe" # from --instance
@@ -231,4 +231,32 @@ fn a_database_url_is_taken_whole_and_shown_without_its_password(#[case] url: &st
 fn what_is_no_database_url_is_refused_without_being_echoed(#[case] url: &str) {
     let refused = refusal(&["--database-url", url], &[]);
     assert!(refused.contains("--database-url") && !refused.contains("p4ssw0rd"), "{refused}");
+}
+
+#[rstest]
+#[case("redis://marvin:p4ssw0rd@cache.example.org:6380/2", "redis://marvin@cache.example.org:6380/2")]
+#[case("rediss://:p4ssw0rd@cache", "rediss://cache:6379/0")]
+#[case("redis://[::1]", "redis://[::1]:6379/0")]
+fn a_redis_url_is_taken_whole_and_shown_without_its_password(#[case] url: &str, #[case] shown: &str) {
+    let settings = load(&[], &[("MARVIN_REDIS_URL", url)]).unwrap();
+    assert_eq!(settings.redis_url.as_ref().unwrap().expose_secret(), url);
+    let said = format!("{settings} {settings:?}");
+    assert!(said.contains(&format!("redis_url = {shown:?} # from MARVIN_REDIS_URL")), "{said}");
+    assert!(!said.contains("p4ssw0rd"));
+}
+
+#[rstest]
+#[case("")]
+#[case("cache.example.org:6379")]
+#[case("http://:p4ssw0rd@cache")]
+#[case("redis+unix:///run/redis.sock?pass=p4ssw0rd")]
+#[case("redis://")]
+#[case("redis://:p4ssw0rd@")]
+#[case("redis://:p4ssw0rd@cache:port")]
+#[case("redis://:p4ssw0rd@cache/first")]
+#[case("redis://:p4ssw0rd@cache?protocol=9")]
+#[case("rediss://:p4ssw0rd@cache/#insecure")]
+fn what_is_no_redis_url_is_refused_without_being_echoed(#[case] url: &str) {
+    let refused = refusal(&["--redis-url", url], &[]);
+    assert!(refused.contains("--redis-url") && !refused.contains("p4ssw0rd"), "{refused}");
 }

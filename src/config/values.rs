@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use actix_web::http::Uri;
+use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::telemetry;
 
@@ -74,6 +75,28 @@ pub(super) fn database(text: &str) -> Result<String, String> {
     let port = parsed.get_ports().first().map_or_else(String::new, |port| format!(":{port}"));
     let user = parsed.get_user().map_or_else(String::new, |user| format!("{user}@"));
     Ok(format!("postgres://{user}{host}{port}/{}", database.unwrap_or_default()))
+}
+
+/// Answers the URL without its password.
+pub(super) fn redis(text: &str) -> Result<String, String> {
+    let what = || "it is not a URL such as redis://user:password@host:6379/0, or rediss:// for TLS".to_owned();
+    let (scheme, rest) =
+        text.split_once("://").filter(|(scheme, _)| ["redis", "rediss"].contains(scheme)).ok_or_else(what)?;
+    // In a fragment, the client takes a wish to check no certificate; a query holds nothing that is of use here.
+    if rest.contains(['#', '?']) {
+        return Err(what());
+    }
+    // What the reader says of a URL that it does not understand may hold the password.
+    let parsed = text.into_connection_info().map_err(|_| what())?;
+    let address = match parsed.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } if !host.is_empty() => match host {
+            host if host.contains(':') => format!("[{host}]:{port}"),
+            host => format!("{host}:{port}"),
+        },
+        _ => return Err(what()),
+    };
+    let user = parsed.redis_settings().username().map_or_else(String::new, |user| format!("{user}@"));
+    Ok(format!("{scheme}://{user}{address}/{}", parsed.redis_settings().db()))
 }
 
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::store::StoreError;
 
+pub mod holder;
 pub mod postgres;
 pub mod sqlite;
 

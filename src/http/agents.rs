@@ -293,7 +293,7 @@ pub async fn show(
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     let position = api.reach::<Agents>(&request).await?;
-    let agent = api.views.get::<Agents>(id.0).await?.ok_or_else(Problem::not_found)?;
+    let agent = api.views.get::<Agents>(id.0, position).await?.ok_or_else(Problem::not_found)?;
     Ok(resource(position, agent.sequence, &AgentBody::of(&agent)))
 }
 

@@ -262,7 +262,7 @@ pub async fn show(
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     let position = api.reach_tasks(&request).await?;
-    let task = api.views.get::<Tasks>(id.0).await?;
+    let task = api.views.get::<Tasks>(id.0, position).await?;
     let task = task.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
     let task = task.ok_or_else(Problem::not_found)?;
     let steps = api.steps_of(std::slice::from_ref(&task)).await?;

@@ -141,7 +141,7 @@ pub async fn show(
         return Err(Problem::not_found());
     }
     let position = api.reach::<Users>(&request).await?;
-    let user = api.views.get::<Users>(id.0).await?.ok_or_else(Problem::not_found)?;
+    let user = api.views.get::<Users>(id.0, position).await?.ok_or_else(Problem::not_found)?;
     Ok(resource(position, user.sequence, &UserBody::of(&user)))
 }
 

@@ -122,8 +122,15 @@ pub trait Follower: Send {
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError>;
 }
 
-/// Runs a follower until the process ends or the follower stops at an event it cannot digest.
-pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health) {
+/// Where a follower stopped, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halted {
+    pub position: Position,
+    pub reason: String,
+}
+
+/// Runs a follower until the process ends, or until the follower stops at an event it cannot digest, which it answers.
+pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health) -> Halted {
     let name = follower.name();
     let mut pause = RETRY_INITIAL;
     loop {
@@ -135,7 +142,7 @@ pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health
             FollowError::Stop { position, ref reason } => {
                 error!(follower = name, position, reason, "a follower of the log stopped");
                 health.degrade(&name, error.to_string(), Some(position));
-                return;
+                return Halted { position, reason: reason.clone() };
             }
             FollowError::Again(reason) => {
                 warn!(follower = name, reason, "a follower of the log will try again");

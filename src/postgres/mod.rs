@@ -160,7 +160,7 @@ impl Postgres {
     }
 }
 
-/// Gives the connection back, unless its answer is late: that may still come, and nobody else must wait behind it.
+/// Gives the connection back, unless it is lost, or its answer late: that may still come, and nobody else must wait behind it.
 ///
 /// # Errors
 /// `Unreachable` when it is late, or what was answered.
@@ -168,13 +168,12 @@ pub fn settle<T, E: Into<StoreError>>(
     client: Object,
     answered: Result<Result<T, E>, Elapsed>,
 ) -> Result<T, StoreError> {
-    match answered {
-        Ok(answered) => answered.map_err(Into::into),
-        Err(late) => {
-            drop(Object::take(client));
-            Err(StoreError::Unreachable(Arc::new(late)))
-        }
+    let answered = answered.map_err(|late| StoreError::Unreachable(Arc::new(late)));
+    let answered = answered.and_then(|answered| answered.map_err(Into::into));
+    if matches!(answered, Err(StoreError::Unreachable(_))) {
+        drop(Object::take(client));
     }
+    answered
 }
 
 /// The schema of the instance's subjects.

@@ -23,6 +23,7 @@ use crate::{
         subjects::{SqliteSubjects, sqlite::holds_data},
     },
     sqlite::{Inspected, OpenError},
+    store::chain,
     upkeep::Upkeep,
     views::sqlite::SqliteViews,
 };
@@ -56,7 +57,13 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
     refuse(&set_back, accepts_rollback)?;
 
     let end = Checkpoint { position: head, event_id: SqliteLog::event_at(&log, head)?.unwrap_or_default() };
-    let (log, views) = (Arc::new(SqliteLog::prepare(log)?), SqliteViews::prepare(views)?);
+    let (log, views) = (Arc::new(SqliteLog::prepare(log)?), Arc::new(SqliteViews::prepare(views)?));
+    let cleared = views.clone();
+    tokio::spawn(async move {
+        if let Err(error) = cleared.finish_dropping().await {
+            tracing::warn!(error = chain(&error), "a view that was dropped still takes up room");
+        }
+    });
     let (slots, duties) = (SqliteSlots(log.database().clone()), SqliteDuties(log.database().clone()));
     // The lock on the data directory proves that whoever held a slot or a duty before is gone.
     slots.release_all().await?;
@@ -70,7 +77,7 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
         upkeep: Upkeep::of_files(log.clone(), subjects.clone(), key),
         log,
         subjects,
-        views: Arc::new(views),
+        views,
         set_back,
         end,
         data_dir,

@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use crate::{
     agent::slots::Slots,
+    cache::{Cache, guarded::Guarded, memory::MemoryCache, redis::RedisCache},
     config::Settings,
     datadir::{DataDir, DataDirError},
     dispatch::DispatchError,
     duty::Duties,
     erasure::{self, ErasedInLog, followed},
+    health::Health,
     log::{
         EventLog,
         checkpoint::{Checkpoint, Checkpoints},
@@ -58,6 +60,8 @@ pub enum StartError {
     Views(#[from] ViewError),
     #[error("the log cannot be read")]
     Log(#[from] DispatchError),
+    #[error("the cache cannot be used: {0}")]
+    Cache(String),
     #[error("the first administrator cannot be created: {0}")]
     Administrator(String),
 }
@@ -77,6 +81,7 @@ pub struct Stores {
     pub accepted: Vec<SetBack>,
     /// People whose erasure the log had forgotten with what was cut off, and tells of again.
     pub erased_again: Vec<Uuid>,
+    redis: Option<Arc<RedisCache>>,
     incarnations: Arc<dyn Incarnations>,
     /// The log's file, in embedded mode.
     file: Option<crate::sqlite::Database>,
@@ -148,6 +153,11 @@ impl Stores {
         };
         let Opened { log, subjects, views, slots, duties, checkpoints, incarnations, upkeep, .. } = opened;
         let Opened { set_back, end, file, data_dir, .. } = opened;
+        let redis = settings.redis_url.as_ref().map(|url| {
+            let redis = RedisCache::new(url.expose_secret(), &settings.instance, subjects.facts_key());
+            redis.map(Arc::new).map_err(|error| StartError::Cache(error.to_string()))
+        });
+        let redis = redis.transpose()?;
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let mut stores = Self {
@@ -162,6 +172,7 @@ impl Stores {
             upkeep: Arc::new(upkeep),
             accepted: set_back,
             erased_again: Vec::new(),
+            redis,
             incarnations,
             file,
             _data_dir: data_dir,
@@ -191,6 +202,14 @@ impl Stores {
             }
         }
         Ok(())
+    }
+
+    /// Where documents are cached: in Redis, or in this process. A Redis that is away is passed over, and told of in `health`.
+    pub fn cache(&self, health: &Health) -> Arc<dyn Cache> {
+        match &self.redis {
+            Some(redis) => Arc::new(Guarded::new(redis.clone(), health.clone())),
+            None => Arc::new(MemoryCache::default()),
+        }
     }
 
     /// Which history the log tells.

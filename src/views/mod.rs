@@ -13,15 +13,17 @@ use std::{fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 pub mod admin;
+pub mod board;
 pub mod documents;
 pub mod equality;
+pub mod keeper;
 mod pace;
 pub mod postgres;
 pub mod projector;
 pub mod query;
 pub mod replay;
 pub mod skips;
-mod sql;
+pub mod sql;
 pub mod sqlite;
 
 use crate::{log::checkpoint::Checkpoint, store::StoreError};
@@ -35,7 +37,8 @@ pub struct ViewId {
     pub name: &'static str,
     pub version: u32,
     pub fields: &'static [Field],
-    /// Fields that lists are filtered by together, and sorted by last.
+    /// Fields that lists are filtered by together, and sorted by last. A list is answered by the first one whose fields it has all
+    /// conditions on, so those that leave fewest documents stand first.
     pub indexes: &'static [&'static [&'static str]],
 }
 
@@ -61,6 +64,8 @@ pub struct Table {
     pub build: u32,
     /// As its maker knew them, which may have been an older or a newer program.
     pub fields: Arc<[Field]>,
+    /// Names of fields, as its maker had them.
+    pub indexes: Arc<[Vec<String>]>,
 }
 
 /// What the store calls the table.
@@ -182,8 +187,15 @@ pub enum ViewError {
     Building { view: String, position: Position, target: Position },
 }
 
-/// Keeps tables of documents for any number of readers, each table for one writer at a time. Every call is one transaction, and
-/// may be repeated unless it says otherwise.
+impl ViewError {
+    /// What a view needs of the log could not be had.
+    fn of_log(error: impl std::fmt::Display) -> Self {
+        Self::Unavailable(StoreError::Commit(error.to_string()))
+    }
+}
+
+/// Keeps tables of documents for any number of readers, each table for one writer at a time. Every call may be repeated, and is one
+/// transaction unless it says otherwise.
 #[async_trait]
 pub trait ViewStore: Send + Sync {
     /// The registry, by name, version and build. A table whose line says what only a newer program understands is left out.
@@ -262,7 +274,8 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`, or `Gone` when the table is not building: it may be live by now.
     async fn cancel(&self, table: &Table) -> Result<(), ViewError>;
 
-    /// Drops a table in whatever state, with its line in the registry; also one that is not there.
+    /// Drops a table in whatever state, with its line in the registry; also one that is not there. It is gone for everyone at
+    /// once; to clear a large one away may take minutes, in which nobody else has to wait.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -293,7 +306,20 @@ impl Table {
     }
 
     fn of(view: ViewId, build: u32) -> Self {
-        Self { name: view.name.to_owned(), version: view.version, build, fields: view.fields.into() }
+        let indexes = view.indexes.iter().map(|fields| fields.iter().map(|field| (*field).to_owned()).collect());
+        Self {
+            name: view.name.to_owned(),
+            version: view.version,
+            build,
+            fields: view.fields.into(),
+            indexes: indexes.collect(),
+        }
+    }
+
+    /// Its fields and indexes as JSON.
+    fn described(&self) -> (String, String) {
+        let described = (serde_json::to_string(&self.fields[..]), serde_json::to_string(&self.indexes[..]));
+        (described.0.expect("names and kinds are JSON"), described.1.expect("names are JSON"))
     }
 
     /// Whether every document has the keys that the table's fields take.

@@ -58,7 +58,7 @@ mod tests {
 
     fn at(build: u32, position: Position) -> TableRow {
         TableRow {
-            table: Table { name: "things".into(), version: 1, build, fields: [].into() },
+            table: Table { name: "things".into(), version: 1, build, fields: [].into(), indexes: [].into() },
             state: State::Building,
             checkpoint: Checkpoint { position, event_id: Uuid::nil() },
             token: 1,

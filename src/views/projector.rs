@@ -1,119 +1,270 @@
 //! Keeps one table up to date: folds each batch of events into its documents and writes them with the checkpoint.
 use async_trait::async_trait;
-use marvin_domain::{Envelope, Position};
-use marvin_projections::{Fold, Lane, Skips};
-use std::sync::Arc;
-use tokio::sync::watch;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use marvin_domain::{Envelope, Event, Position, user::UserEvent};
+use marvin_projections::{Fold, FoldError, Lane, Plan, Skips, Touch};
+use std::{mem, sync::Arc};
+use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
 
-use super::{State, Table, ViewError, ViewId, ViewStore, documents::Documents};
-use crate::log::{
-    checkpoint::Checkpoint,
-    subscription::{FollowError, Follower},
+use super::{SealedDocument, Table, ViewError, ViewStore, board::Board, documents::Documents};
+use crate::{
+    cache::{Entry, TableKey, publisher::Publisher},
+    log::{
+        checkpoint::Checkpoint,
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
+    },
 };
 
-/// What every projector writes under: none hands a table over to another.
-const TOKEN: u64 = 1;
+/// Lanes that fold side by side: as many cores as are worth it beside the reader of the log and the store.
+const LANES_MAX: usize = 4;
+/// Events folded at once while the table catches up: a task's whole life lies within, so that its document is written once.
+const CATCH_UP_EVENTS: usize = 4_000;
+/// Touches from which on the lanes work side by side; below it handing them over costs more than they do.
+const PARALLEL_TOUCHES_MIN: usize = 256;
+/// JSON bytes of documents that a table's lanes keep between batches: some thousand, which take several times as much in memory.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Sealed bytes of documents that a batch may load. A batch that touches more is folded in halves.
+const LOADED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Documents loaded by one query.
+const LOAD_DOCUMENTS: usize = 256;
 
-/// Documents kept in memory between batches: none, so that no words of an erased person stay there.
-const LANE_BYTES_MAX: usize = 0;
+/// What projectors of all tables share.
+#[derive(Clone)]
+pub struct Ground {
+    pub store: Arc<dyn ViewStore>,
+    pub documents: Documents,
+    pub board: Arc<Board>,
+    /// Where the log ends.
+    pub head: watch::Receiver<Position>,
+}
+
+/// What a table's cache was told last. Shared with whoever keeps its head alive between commits.
+pub struct Told {
+    publisher: Publisher,
+    position: Position,
+}
+
+impl Told {
+    pub fn new(publisher: Publisher) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { publisher, position: 0 }))
+    }
+
+    /// Says that the writer still has its duty.
+    pub async fn again(&mut self) {
+        self.publisher.publish(&[], self.position).await;
+    }
+
+    async fn tell(&mut self, entries: &[Entry], position: Position) {
+        self.publisher.publish(entries, position).await;
+        self.position = position;
+    }
+}
 
 pub struct Projector {
     fold: Arc<dyn Fold>,
-    lane: Box<dyn Lane>,
+    lanes: Vec<Box<dyn Lane>>,
     table: Table,
-    store: Arc<dyn ViewStore>,
-    documents: Documents,
-    /// Tells readers how far the table is.
-    reached: watch::Sender<Position>,
+    /// Of the duty; every write demands it.
+    token: u64,
+    skips: Skips,
+    ground: Ground,
+    told: Arc<Mutex<Told>>,
+    /// Taken from the log and not folded yet, while the table catches up.
+    pending: Vec<Arc<Envelope>>,
+}
+
+/// What one lane made of its part of a batch.
+enum Folded {
+    Sealed(Vec<SealedDocument>),
+    Failed(FoldError),
+    /// It touches more than is to be loaded at once.
+    TooMuch,
 }
 
 impl Projector {
-    /// Takes the live table of the projection's version, or makes it, so that readers find one from the start. `head` is where the
-    /// log ends.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn start(
+    pub fn new(
         fold: Arc<dyn Fold>,
-        store: Arc<dyn ViewStore>,
-        documents: Documents,
-        head: Position,
-        reached: watch::Sender<Position>,
-    ) -> Result<Self, ViewError> {
-        let view = ViewId::of(&*fold);
-        let table = match live(&*store, view).await? {
-            Some(table) => table,
-            None => {
-                let table = store.begin(view, head).await?.table;
-                store.take_over(&table, TOKEN).await?;
-                store.make_live(&table, TOKEN).await?;
-                table
-            }
-        };
-        let projector = Self { lane: fold.lane(LANE_BYTES_MAX), fold, table, store, documents, reached };
-        projector.stands().await?;
-        Ok(projector)
+        table: Table,
+        token: u64,
+        skips: Skips,
+        ground: Ground,
+        told: Arc<Mutex<Told>>,
+    ) -> Self {
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
+        let lanes = (0..count).map(|_| fold.lane(KEPT_BYTES_MAX / count)).collect();
+        Self { fold, lanes, table, token, skips, ground, told, pending: Vec::new() }
     }
 
-    /// What readers read.
+    /// The table that it keeps up.
     pub fn table(&self) -> &Table {
         &self.table
-    }
-
-    /// How far the table is, which its readers hear of too.
-    async fn stands(&self) -> Result<Position, ViewError> {
-        let position = self.store.take_over(&self.table, TOKEN).await?.position;
-        self.reached.send_replace(position);
-        Ok(position)
     }
 
     /// Folds `events` and writes what changed, up to the first that cannot be folded.
     async fn project(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
         let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
         let failed = |error: ViewError| follow_error(&error, last);
-        let mut plan = self.fold.plan(events, &Skips::default(), 1);
+        self.forget_erased(events);
+        let mut plan = self.fold.plan(events, &self.skips, self.lanes.len());
         let changed = loop {
-            let touches = &plan.lanes[0];
-            let loaded = self.store.load(&self.table, &self.lane.missing(touches)).await.map_err(failed)?.documents;
-            let loaded = self.documents.open(&self.table, loaded).await.map_err(failed)?;
-            match self.lane.fold(loaded, touches) {
-                Ok(changed) => break changed,
-                Err(failure) => plan.stop_before(failure),
+            match self.fold_lanes(&plan).await.map_err(failed)? {
+                Folded::Sealed(changed) => break changed,
+                Folded::Failed(failure) => plan.stop_before(failure),
+                Folded::TooMuch => {
+                    let (front, back) = events.split_at(events.len() / 2);
+                    Box::pin(self.project(front)).await?;
+                    return Box::pin(self.project(back)).await;
+                }
             }
         };
-        let stopped = plan.failure;
-        let end = stopped.as_ref().map_or(last, |failure| failure.position().saturating_sub(1));
+        let end = plan.failure.as_ref().map_or(last, |failure| failure.position().saturating_sub(1));
         if let Some(end) = events.iter().rev().find(|event| event.position <= end) {
-            let sealed = self.documents.seal(&self.table, changed).await.map_err(failed)?;
-            self.store.store(&self.table, sealed, Checkpoint::behind(end), TOKEN).await.map_err(failed)?;
-            self.lane.keep();
-            self.reached.send_replace(end.position);
+            self.commit(changed, Checkpoint::behind(end)).await.map_err(failed)?;
         }
-        match stopped {
+        match plan.failure {
             None => Ok(()),
-            Some(failure) => Err(FollowError::Stop { position: failure.position(), reason: failure.to_string() }),
+            Some(failure) => Err(FollowError::Stop { position: failure.position(), reason: chain(&failure) }),
         }
+    }
+
+    /// A lane holds what people wrote in clear, so it must hear of their erasure.
+    fn forget_erased(&mut self, events: &[Arc<Envelope>]) {
+        for event in events.iter().filter(|event| matches!(event.event, Event::User(UserEvent::Erased(_)))) {
+            self.lanes.iter_mut().for_each(|lane| lane.forget(event.stream.id));
+        }
+    }
+
+    /// Folds what the plan deals to each lane, side by side where it is much.
+    async fn fold_lanes(&mut self, plan: &Plan) -> Result<Folded, ViewError> {
+        let bytes_max = LOADED_BYTES_MAX / self.lanes.len();
+        let is_parallel = plan.lanes.iter().map(Vec::len).sum::<usize>() >= PARALLEL_TOUCHES_MIN;
+        let folding = mem::take(&mut self.lanes).into_iter().zip(&plan.lanes).map(|(mut lane, touches)| {
+            let (ground, table, touches) = (self.ground.clone(), self.table.clone(), touches.clone());
+            async move {
+                let folded = fold_lane(&mut *lane, &touches, &ground, &table, bytes_max).await;
+                (lane, folded)
+            }
+        });
+        let mut ended = Vec::new();
+        if is_parallel {
+            for lane in join_all(folding.map(tokio::spawn)).await {
+                match lane {
+                    Ok(lane) => ended.push(lane),
+                    // What a fold panics at is caught where it is known; this is a bug of the machinery.
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                }
+            }
+        } else {
+            for lane in folding {
+                ended.push(lane.await);
+            }
+        }
+        let (mut sealed, mut first, mut error, mut too_much) = (Vec::new(), None::<FoldError>, None, false);
+        for (lane, folded) in ended {
+            self.lanes.push(lane);
+            match folded {
+                Ok(Folded::Sealed(of_lane)) => sealed.extend(of_lane),
+                Ok(Folded::Failed(failure)) => {
+                    if first.as_ref().is_none_or(|first| failure.position() < first.position()) {
+                        first = Some(failure);
+                    }
+                }
+                Ok(Folded::TooMuch) => too_much = true,
+                Err(failed) => error = Some(failed),
+            }
+        }
+        match (error, too_much, first) {
+            (Some(error), ..) => Err(error),
+            (None, true, _) => Ok(Folded::TooMuch),
+            (None, false, Some(failure)) => Ok(Folded::Failed(failure)),
+            (None, false, None) => Ok(Folded::Sealed(sealed)),
+        }
+    }
+
+    /// Writes documents and checkpoint, and only then lets the cache, the lanes and waiting readers know.
+    async fn commit(&mut self, changed: Vec<SealedDocument>, end: Checkpoint) -> Result<(), ViewError> {
+        let entry = |document: &SealedDocument| Entry {
+            id: document.id,
+            position: document.position,
+            body: Bytes::copy_from_slice(&document.body),
+        };
+        let entries: Vec<Entry> = changed.iter().map(entry).collect();
+        self.ground.store.store(&self.table, changed, end, self.token).await?;
+        self.lanes.iter_mut().for_each(|lane| lane.keep());
+        // Who waits for this does not wait for the cache.
+        self.ground.board.reached(&self.table, end.position);
+        self.told.lock().await.tell(&entries, end.position).await;
+        Ok(())
+    }
+
+    /// Whether more events are sure to come at once, so that folding may wait for them. A page that is not full ended by its bytes,
+    /// and those are in memory.
+    fn may_gather(&self, events: &[Arc<Envelope>]) -> bool {
+        events.len() == BATCH_EVENTS_MAX as usize
+            && self.pending.len() < CATCH_UP_EVENTS
+            && events.last().is_some_and(|last| last.position < *self.ground.head.borrow())
     }
 }
 
-/// The live table of the view's version.
-///
-/// # Errors
-/// `Unavailable`.
-async fn live(store: &dyn ViewStore, view: ViewId) -> Result<Option<Table>, ViewError> {
-    let rows = store.tables().await?;
-    Ok(rows.into_iter().find(|row| row.state == State::Live && row.table.is_of(view)).map(|row| row.table))
+async fn fold_lane(
+    lane: &mut dyn Lane,
+    touches: &[Touch],
+    ground: &Ground,
+    table: &Table,
+    bytes_max: usize,
+) -> Result<Folded, ViewError> {
+    let Some(loaded) = load(ground, table, &lane.missing(touches), bytes_max).await? else {
+        return Ok(Folded::TooMuch);
+    };
+    let loaded = ground.documents.open(table, loaded).await?;
+    Ok(match lane.fold(loaded, touches) {
+        Ok(changed) => Folded::Sealed(ground.documents.seal(table, changed).await?),
+        Err(failure) => Folded::Failed(failure),
+    })
+}
+
+/// None when the documents have more than `bytes_max` bytes, and are more than one.
+async fn load(
+    ground: &Ground,
+    table: &Table,
+    ids: &[Uuid],
+    bytes_max: usize,
+) -> Result<Option<Vec<SealedDocument>>, ViewError> {
+    let (mut loaded, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+    for ids in ids.chunks(LOAD_DOCUMENTS) {
+        let page = ground.store.load(table, ids).await?.documents;
+        bytes += page.iter().map(|document| document.body.len()).sum::<usize>();
+        loaded.extend(page);
+        if bytes > bytes_max && loaded.len() > 1 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(loaded))
 }
 
 fn follow_error(error: &ViewError, position: Position) -> FollowError {
     match error {
-        ViewError::Unavailable(_) => FollowError::Again(error.to_string()),
-        ViewError::UnknownField(_)
-        | ViewError::Corrupt { .. }
-        | ViewError::Fenced
-        | ViewError::Gone
-        | ViewError::Building { .. } => FollowError::Stop { position, reason: error.to_string() },
+        // Whoever took the table over, or called it off, lets this projector know by other ways.
+        ViewError::Unavailable(_) | ViewError::Fenced | ViewError::Gone => FollowError::Again(error.to_string()),
+        ViewError::UnknownField(_) | ViewError::Corrupt { .. } | ViewError::Building { .. } => {
+            FollowError::Stop { position, reason: error.to_string() }
+        }
     }
+}
+
+fn chain(failure: &FoldError) -> String {
+    use std::error::Error;
+    match failure.source() {
+        Some(source) => format!("{failure}: {source}"),
+        None => failure.to_string(),
+    }
+}
+
+/// The cached table's name.
+pub fn key(table: &Table) -> TableKey {
+    TableKey { name: table.name.as_str().into(), version: table.version, build: table.build }
 }
 
 #[async_trait]
@@ -123,10 +274,21 @@ impl Follower for Projector {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        self.stands().await.map_err(|error| follow_error(&error, 0))
+        self.pending.clear();
+        let taken = self.ground.store.take_over(&self.table, self.token).await;
+        let position = taken.map_err(|error| follow_error(&error, 0))?.position;
+        // Before anything is committed under this token: see the rules of the cache.
+        self.told.lock().await.tell(&[], position).await;
+        self.ground.board.reached(&self.table, position);
+        Ok(position)
     }
 
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
-        self.project(events).await
+        self.pending.extend_from_slice(events);
+        if self.may_gather(events) {
+            return Ok(());
+        }
+        let batch = mem::take(&mut self.pending);
+        self.project(&batch).await
     }
 }

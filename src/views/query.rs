@@ -1,14 +1,27 @@
 //! Reads views: one document, a page of a list, and how far a view is.
+use bytes::Bytes;
 use marvin_domain::Position;
-use marvin_projections::{Document, Projection, RawDocument};
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use marvin_projections::{Projection, RawDocument};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::{Filter, ListQuery, SealedDocument, Table, ViewError, ViewStore, documents::Documents};
+use super::{
+    Filter, ListQuery, SealedDocument, Table, ViewError, ViewStore,
+    board::{Board, Seen, Serving},
+    documents::Documents,
+    projector::key,
+};
+use crate::cache::{
+    Cache, Entry,
+    reader::{Loaded, Reader},
+};
 
 /// How long a reader waits for a view to reach the position it asks for.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between two looks into the registry for somebody who waits for a projector of another process; doubles up to the maximum.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(10);
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// The view has not reached the position in time. Ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,34 +35,23 @@ pub struct Behind {
 pub struct Views {
     store: Arc<dyn ViewStore>,
     documents: Documents,
-    views: Arc<HashMap<String, (Table, watch::Receiver<Position>)>>,
+    board: Arc<Board>,
+    cache: Reader,
 }
 
 impl Views {
-    /// `reached` comes from each view's projector, with the table that it keeps up.
-    pub fn new(
-        store: Arc<dyn ViewStore>,
-        documents: Documents,
-        reached: Vec<(Table, watch::Receiver<Position>)>,
-    ) -> Self {
-        let views = reached.into_iter().map(|(table, reached)| (table.name.clone(), (table, reached)));
-        Self { store, documents, views: Arc::new(views.collect()) }
+    pub fn new(store: Arc<dyn ViewStore>, documents: Documents, board: Arc<Board>, cache: Arc<dyn Cache>) -> Self {
+        Self { store, documents, board, cache: Reader::new(cache) }
     }
 
-    fn view<P: Projection>(&self) -> &(Table, watch::Receiver<Position>) {
-        self.views.get(P::NAME).expect("every registered projection has a view")
-    }
-
-    /// How far the view is.
+    /// How far the view is at least.
     pub fn reached<P: Projection>(&self) -> Position {
-        *self.view::<P>().1.borrow()
+        reached(&self.board.watch(P::NAME).borrow())
     }
 
     /// How far each view is.
-    pub fn all_reached(&self) -> Vec<(String, Position)> {
-        let mut all: Vec<_> = self.views.iter().map(|(name, (_, reached))| (name.clone(), *reached.borrow())).collect();
-        all.sort_unstable();
-        all
+    pub fn all_reached(&self) -> Vec<(&'static str, Position)> {
+        self.board.positions()
     }
 
     /// Waits, at most five seconds, until the view reflects `position`.
@@ -57,46 +59,119 @@ impl Views {
     /// # Errors
     /// `Behind` when it does not get there in time.
     pub async fn wait<P: Projection>(&self, position: Position) -> Result<(), Behind> {
-        let mut reached = self.view::<P>().1.clone();
-        let there = tokio::time::timeout(WAIT_MAX, reached.wait_for(|reached| *reached >= position)).await;
-        match there {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(Behind { asked: position, reached: *self.view::<P>().1.borrow() }),
+        let mut seen = self.board.watch(P::NAME);
+        let deadline = Instant::now() + WAIT_MAX;
+        let mut pause = LOOK_PAUSE_MIN;
+        loop {
+            let is_local = {
+                let seen = seen.borrow_and_update();
+                if reached(&seen) >= position {
+                    return Ok(());
+                }
+                seen.is_local
+            };
+            if Instant::now() >= deadline {
+                let reached = reached(&seen.borrow());
+                return Err(Behind { asked: position, reached });
+            }
+            tokio::select! {
+                _ = seen.changed() => {}
+                () = sleep_until(deadline.min(Instant::now() + pause)) => {
+                    if !is_local {
+                        // Out of reach, it is as far as it was.
+                        self.board.look_within(pause / 2).await.ok();
+                    }
+                    pause = (pause * 2).min(LOOK_PAUSE_MAX);
+                }
+            }
         }
     }
 
+    /// A document that reflects every event up to `at_least`, which the view was found to have reached.
+    ///
     /// # Errors
-    /// `Unavailable`, or `Corrupt` for a document that cannot be read.
-    pub async fn get<P: Projection>(&self, id: Uuid) -> Result<Option<P::Document>, ViewError> {
-        let table = &self.view::<P>().0;
-        let sealed = self.store.load(table, &[id]).await?.documents;
-        Ok(self.open::<P::Document>(table, sealed).await?.pop())
+    /// `Unavailable`, `Building` while no table can answer, or `Corrupt` for a document that cannot be read.
+    pub async fn get<P: Projection>(&self, id: Uuid, at_least: Position) -> Result<Option<P::Document>, ViewError> {
+        let serving = self.serving::<P>().await?;
+        let table = &*serving.table;
+        let load = |ids: Vec<Uuid>| async move {
+            let page = self.store.load(table, &ids).await?;
+            let entry = |document: SealedDocument| Entry {
+                id: document.id,
+                position: document.position,
+                body: Bytes::from(document.body),
+            };
+            Ok::<_, ViewError>(Loaded {
+                position: page.position,
+                entries: page.documents.into_iter().map(entry).collect(),
+            })
+        };
+        let loaded = self.cache.read(&key(table), &[id], at_least, load).await;
+        let sealed = loaded?.entries.into_iter().map(|entry| SealedDocument {
+            id: entry.id,
+            position: entry.position,
+            body: entry.body.into(),
+            keys: Vec::new(),
+        });
+        Ok(self.open::<P>(table, sealed.collect()).await?.pop())
     }
 
     /// # Errors
     /// As [`get`](Self::get), and `UnknownField`.
     pub async fn list<P: Projection>(&self, query: ListQuery) -> Result<Vec<P::Document>, ViewError> {
-        let table = &self.view::<P>().0;
-        let sealed = self.store.list(table, query).await?.documents;
-        self.open(table, sealed).await
+        let serving = self.serving::<P>().await?;
+        let listed = self.store.list(&serving.table, query).await;
+        let page = listed.map_err(|error| self.building_instead::<P>(&serving.table, error))?;
+        self.open::<P>(&serving.table, page.documents).await
     }
 
     /// # Errors
-    /// `Unavailable` or `UnknownField`.
+    /// As [`list`](Self::list).
     pub async fn count<P: Projection>(&self, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        self.store.count(&self.view::<P>().0, filters).await
+        let serving = self.serving::<P>().await?;
+        let counted = self.store.count(&serving.table, filters).await;
+        counted.map_err(|error| self.building_instead::<P>(&serving.table, error))
     }
 
-    async fn open<D: Document>(&self, table: &Table, sealed: Vec<SealedDocument>) -> Result<Vec<D>, ViewError> {
-        let raw = self.documents.open(table, sealed).await?;
-        raw.iter()
-            .map(|raw: &RawDocument| {
-                raw.open().map_err(|error| ViewError::Corrupt {
-                    view: table.name.clone(),
-                    id: raw.id,
-                    reason: error.to_string(),
-                })
-            })
-            .collect()
+    /// The table that answers. While there is none the registry is asked, since another process may have built one.
+    async fn serving<P: Projection>(&self) -> Result<Serving, ViewError> {
+        let seen = self.board.watch(P::NAME);
+        if let Some(serving) = seen.borrow().serving.clone() {
+            return Ok(serving);
+        }
+        self.board.look_within(LOOK_PAUSE_MAX).await?;
+        let serving = seen.borrow().serving.clone();
+        serving.ok_or_else(|| self.building::<P>())
     }
+
+    fn building<P: Projection>(&self) -> ViewError {
+        let (position, target) = self.board.watch(P::NAME).borrow().building.unwrap_or_default();
+        ViewError::Building { view: P::NAME.to_owned(), position, target }
+    }
+
+    /// What an older program's table cannot answer is there once this program's is built.
+    fn building_instead<P: Projection>(&self, table: &Table, error: ViewError) -> ViewError {
+        match error {
+            ViewError::UnknownField(_) if table.version != P::VERSION => self.building::<P>(),
+            error => error,
+        }
+    }
+
+    async fn open<P: Projection>(
+        &self,
+        table: &Table,
+        sealed: Vec<SealedDocument>,
+    ) -> Result<Vec<P::Document>, ViewError> {
+        let raw = self.documents.open(table, sealed).await?;
+        let open = |raw: &RawDocument| match raw.open::<P::Document>() {
+            Ok(document) => Ok(document),
+            Err(_) if table.version != P::VERSION => Err(self.building::<P>()),
+            Err(error) => Err(ViewError::Corrupt { view: table.name.clone(), id: raw.id, reason: error.to_string() }),
+        };
+        raw.iter().map(open).collect()
+    }
+}
+
+fn reached(seen: &Seen) -> Position {
+    seen.serving.as_ref().map_or(0, |serving| serving.position)
 }

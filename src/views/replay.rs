@@ -4,7 +4,7 @@ use marvin_projections::{Fold, FoldError, Lane, Skips};
 use std::sync::Arc;
 
 use super::{Table, ViewError, ViewId, ViewStore, documents::Documents};
-use crate::log::checkpoint::Checkpoint;
+use crate::log::{ReadError, checkpoint::Checkpoint, subscription::BATCH_EVENTS_MAX, tail::Tail};
 
 /// What it writes under: nobody else writes to its table.
 const TOKEN: u64 = 1;
@@ -18,6 +18,8 @@ pub enum ReplayError {
     Fold(#[from] FoldError),
     #[error(transparent)]
     View(#[from] ViewError),
+    #[error(transparent)]
+    Log(#[from] ReadError),
 }
 
 pub struct Replay {
@@ -83,4 +85,27 @@ impl Replay {
         }
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
+}
+
+/// Folds the events of the log up to `upto` into an empty store, and answers the table that it filled.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub async fn replay(
+    tail: &Tail,
+    fold: Arc<dyn Fold>,
+    skips: Skips,
+    store: Arc<dyn ViewStore>,
+    documents: Documents,
+    upto: Position,
+) -> Result<Table, ReplayError> {
+    let mut replay = Replay::begin(fold, skips, store, documents).await?;
+    while replay.position() < upto {
+        let events = tail.read(replay.position(), BATCH_EVENTS_MAX).await?;
+        if events.is_empty() {
+            break;
+        }
+        replay.take(&events, upto).await?;
+    }
+    Ok(replay.table().clone())
 }

@@ -1,13 +1,17 @@
 //! Lists and counts as statements that both databases understand.
 //!
-//! A list whose filter takes one of several keys is a union of ordered scans, one a key, each cut off at the page's end: an index
-//! answers each in order, where it could answer their combination only by sorting all of it.
-use marvin_projections::{Field, FieldKind, Key};
+//! A list whose filter takes one of several keys is made of ordered scans, one a key: an index answers each in order, where it could
+//! answer their combination only by sorting all of it.
+use marvin_projections::{FieldKind, Key};
 
 use super::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, Table, ViewError};
 
-/// Scans of one list; filters that would take more are answered by one scan and a sort, as the documents of many parents are.
-const SCANS_MAX: usize = 8;
+mod condition;
+mod scan;
+use condition::{Condition, combined, conditions, each_of, field, where_clause};
+use scan::Scan;
+pub use scan::index_columns;
+
 /// Documents that lists are cut off at: the next one above what is asked. Few, because a statement is planned and kept for each;
 /// a literal in it, because a plan for an unknown number expects a tenth of the table.
 const CUTS: [u32; 4] = [11, 51, 201, PAGE_DOCUMENTS_MAX];
@@ -19,8 +23,8 @@ pub struct Dialect<'a> {
     pub mark: char,
     /// The schema that the tables are in, if they must be told by it.
     pub schema: Option<&'a str>,
-    /// The column whose indexes lists with conditions are ordered by: the id, or a copy of it.
-    pub id_in_lists: &'static str,
+    /// Whether a planner must be kept from comparing plans by what it believes of the keys: see `Scan`.
+    pub has_opinions: bool,
 }
 
 impl Dialect<'_> {
@@ -48,9 +52,18 @@ pub fn field_columns(table: &Table) -> String {
     table.fields.iter().map(|field| format!(", {}", quoted(&field.name))).collect()
 }
 
-/// The columns of a document, in the order in which adapters read them. `id` is the one that its id is taken from.
-pub fn columns(table: &Table, id: &str) -> String {
-    format!("{id} AS id, position, body{}", field_columns(table))
+/// The type of a field's column, for databases that have types.
+pub fn column_type(kind: FieldKind) -> &'static str {
+    match kind {
+        FieldKind::Id => "uuid",
+        FieldKind::Text => "text",
+        FieldKind::Integer | FieldKind::Time | FieldKind::Flag => "bigint",
+    }
+}
+
+/// The columns of a document, in the order in which adapters read them.
+pub fn columns(table: &Table) -> String {
+    format!("id, position, body{}", field_columns(table))
 }
 
 /// The documents that `query` asks for, in order, and perhaps some behind them: see [`cut`].
@@ -59,34 +72,43 @@ pub fn columns(table: &Table, id: &str) -> String {
 /// # Errors
 /// `UnknownField`.
 pub fn list(dialect: Dialect<'_>, table: &Table, query: &ListQuery) -> Result<Option<Statement>, ViewError> {
-    // What has no key in the field is lower than all that have one.
-    let order = match query.order {
-        Order::Newest => "id DESC".to_owned(),
-        Order::HighestThenOldest(name) => format!("{} DESC NULLS LAST, id", quoted(&field(table, name)?.name)),
-        Order::LowestThenNewest(name) => format!("{} NULLS FIRST, id DESC", quoted(&field(table, name)?.name)),
+    let sorted_by = match query.order {
+        Order::Newest => None,
+        Order::HighestThenOldest(name) | Order::LowestThenNewest(name) => Some(field(table, name)?),
     };
-    // A name behind ORDER BY is that of a column of the answer, which this one is.
-    let is_of_all = query.filters.is_empty() && query.order == Order::Newest;
-    let id = if is_of_all { "id" } else { dialect.id_in_lists };
     let limit = CUTS.into_iter().find(|cut| *cut >= query.limit).unwrap_or(PAGE_DOCUMENTS_MAX);
-    let tail = format!(" ORDER BY {order} LIMIT {limit}");
-    let Some(scans) = scans(table, &query.filters)? else { return Ok(None) };
+    let Some(mut conditions) = conditions(table, &query.filters)? else { return Ok(None) };
     let before = query.before.filter(|_| query.order == Order::Newest);
     let mut values = Values { mark: dialect.mark, given: Vec::new() };
+    let keys = if dialect.has_opinions { each_of(&mut conditions, &mut values) } else { Vec::new() };
+    let scans = if dialect.has_opinions { vec![conditions] } else { combined(conditions) };
     let mut selects = Vec::with_capacity(scans.len());
-    for scan in scans {
-        let mut clauses: Vec<String> = scan.iter().map(|condition| condition.clause(&mut values)).collect();
-        clauses.extend(before.map(|before| format!("{id} < {}", values.place(FieldKind::Id, Key::Id(before)))));
-        let from = dialect.name_of(table);
-        selects.push(format!("SELECT {} FROM {from}{}{tail}", columns(table, id), where_clause(&clauses)));
+    let mut order = String::new();
+    for conditions in scans {
+        let scan = Scan::of(dialect, table, conditions, query.order, sorted_by, before);
+        let (clauses, from) = (scan.clauses(&mut values), dialect.name_of(table));
+        selects.push(format!("SELECT {} FROM {from}{}", columns(table), where_clause(&clauses)));
+        order = order_by(query.order, scan.key_in_front());
     }
-    let sql = if selects.len() == 1 {
-        selects.remove(0)
-    } else {
-        let scans: Vec<_> = selects.iter().map(|select| format!("SELECT * FROM ({select}) AS scan")).collect();
-        scans.join(" UNION ALL ") + &tail
-    };
+    // Several are read side by side, each in order, until there are enough.
+    let mut sql = format!("{} ORDER BY {order} LIMIT {limit}", selects.join(" UNION ALL "));
+    if !keys.is_empty() {
+        let (keys, order) = (keys.join(", "), order_by(query.order, None));
+        sql = format!("SELECT scan.* FROM {keys}, LATERAL ({sql}) AS scan ORDER BY {order} LIMIT {limit}");
+    }
     Ok(Some(Statement { sql, values: values.given }))
+}
+
+/// What has no key in the field is lower than all that have one. `held` is what an index has in front, if that must be named: it is
+/// the same throughout, and in the direction in which the index is read.
+fn order_by(order: Order, held: Option<String>) -> String {
+    let (field, direction) = match order {
+        Order::Newest => (String::new(), " DESC"),
+        Order::HighestThenOldest(name) => (format!("{} DESC NULLS LAST, ", quoted(name)), ""),
+        Order::LowestThenNewest(name) => (format!("{} NULLS FIRST, ", quoted(name)), " DESC"),
+    };
+    let held = held.map_or_else(String::new, |held| format!("{held}{direction}, "));
+    format!("{held}{field}id{direction}")
 }
 
 /// What `query` asked for of what [`list`] found.
@@ -118,97 +140,4 @@ impl Values {
         self.given.push((kind, key));
         format!("{}{}", self.mark, self.given.len())
     }
-}
-
-/// A filter whose field and keys are known to fit.
-#[derive(Debug, Clone)]
-enum Condition<'a> {
-    /// One key at least, each once.
-    In(&'a Field, Vec<&'a Key>),
-    AtMost(&'a Field, i64),
-}
-
-impl Condition<'_> {
-    fn clause(&self, values: &mut Values) -> String {
-        match self {
-            Self::In(field, keys) if keys.len() == 1 => {
-                format!("{} = {}", quoted(&field.name), values.place(field.kind, keys[0].clone()))
-            }
-            Self::In(field, keys) => {
-                // Filled up with the last one, so that there are few statements, whatever the number of keys.
-                let padded = (0..keys.len().next_power_of_two()).map(|index| keys[index.min(keys.len() - 1)]);
-                let places: Vec<_> = padded.map(|key| values.place(field.kind, key.clone())).collect();
-                format!("{} IN ({})", quoted(&field.name), places.join(", "))
-            }
-            Self::AtMost(field, bound) => {
-                format!("{} <= {}", quoted(&field.name), values.place(field.kind, Key::Integer(*bound)))
-            }
-        }
-    }
-}
-
-fn where_clause(clauses: &[String]) -> String {
-    if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) }
-}
-
-fn field<'a>(table: &'a Table, name: &'static str) -> Result<&'a Field, ViewError> {
-    table.fields.iter().find(|field| field.name == name).ok_or(ViewError::UnknownField(name))
-}
-
-/// None when no document can pass them.
-fn conditions<'a>(table: &'a Table, filters: &'a [Filter]) -> Result<Option<Vec<Condition<'a>>>, ViewError> {
-    let mut conditions = Vec::with_capacity(filters.len());
-    for filter in filters {
-        let (name, condition) = match filter {
-            Filter::In(name, keys) => {
-                let mut distinct: Vec<&Key> = Vec::with_capacity(keys.len());
-                for key in keys.iter().filter(|key| **key != Key::Null) {
-                    if !distinct.contains(&key) {
-                        distinct.push(key);
-                    }
-                }
-                (*name, Condition::In(field(table, name)?, distinct))
-            }
-            Filter::AtMost(name, bound) => (*name, Condition::AtMost(field(table, name)?, *bound)),
-        };
-        let fits = match &condition {
-            Condition::In(field, keys) => keys.iter().all(|key| field.kind.takes(key)),
-            Condition::AtMost(field, _) => matches!(field.kind, FieldKind::Integer | FieldKind::Time),
-        };
-        if !fits {
-            return Err(ViewError::UnknownField(name));
-        }
-        conditions.push(condition);
-    }
-    let is_empty = |condition: &Condition<'_>| matches!(condition, Condition::In(_, keys) if keys.is_empty());
-    Ok(if conditions.iter().any(is_empty) { None } else { Some(conditions) })
-}
-
-/// Every combination of one key a filter, when there are few of them.
-fn scans<'a>(table: &'a Table, filters: &'a [Filter]) -> Result<Option<Vec<Vec<Condition<'a>>>>, ViewError> {
-    let Some(conditions) = conditions(table, filters)? else { return Ok(None) };
-    let keys = |condition: &Condition<'_>| match condition {
-        Condition::In(_, keys) => keys.len(),
-        Condition::AtMost(..) => 1,
-    };
-    if conditions.iter().map(keys).fold(1, usize::saturating_mul) > SCANS_MAX {
-        return Ok(Some(vec![conditions]));
-    }
-    let mut scans = vec![Vec::with_capacity(conditions.len())];
-    for condition in conditions {
-        let choices = match condition {
-            Condition::In(field, keys) => keys.into_iter().map(|key| Condition::In(field, vec![key])).collect(),
-            at_most @ Condition::AtMost(..) => vec![at_most],
-        };
-        let mut combined = Vec::with_capacity(scans.len() * choices.len());
-        for scan in &scans {
-            for choice in &choices {
-                let mut scan = scan.clone();
-                scan.push(choice.clone());
-                combined.push(scan);
-            }
-        }
-        scans = combined;
-    }
-    Ok(Some(scans))
 }

@@ -5,9 +5,12 @@
 mod postgres;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[path = "../support/wait.rs"]
 mod wait;
 
+mod cache;
 mod checkpoints;
 mod duties;
 mod incarnations;

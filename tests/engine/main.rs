@@ -5,6 +5,7 @@ mod admin;
 mod closing;
 mod dispatch;
 mod dispatch_bounds;
+mod duties;
 mod equality;
 mod erasure;
 mod follow;

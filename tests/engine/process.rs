@@ -1,10 +1,11 @@
 //! Process managers: what a crash repeats happens once.
 use crate::stack::{Stack, meta};
 use marvin::{
+    cache::memory::MemoryCache,
     dispatch::CommandMeta,
     log::{checkpoint::Checkpoint, subscription::Follower},
     process::Process,
-    views::{ViewStore, documents::Documents, projector::Projector, query::Views, sqlite::SqliteViews},
+    views::{ViewId, ViewStore, board::Board, documents::Documents, query::Views, sqlite::SqliteViews},
 };
 use marvin_domain::{
     Directed, Envelope, Event,
@@ -14,23 +15,23 @@ use marvin_domain::{
     user::{Role, UserCommand},
 };
 use serde_json::json;
-use std::sync::Arc;
-use tokio::sync::watch;
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 async fn views(stack: &Stack) -> Views {
     let store: Arc<dyn ViewStore> = Arc::new(SqliteViews::open(&stack.directory.path().join("views.db")).unwrap());
     let documents = Documents::new(stack.stores.sealer.clone());
-    let mut reached = Vec::new();
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
+    let mut views = Vec::new();
     for fold in marvin_projections::all() {
-        let (sender, receiver) = watch::channel(0);
-        let mut projector = Projector::start(fold, store.clone(), documents.clone(), 0, sender).await.unwrap();
+        views.push(ViewId::of(&*fold));
+        let mut projector = stack.projector(fold, store.clone()).await;
         projector.take(&events).await.unwrap();
-        // The receiver outlives its projector: the view stands still, as far as it is.
-        reached.push((projector.table().clone(), receiver));
     }
-    Views::new(store, documents, reached)
+    // No projector runs behind it: the views stand still, as far as they are.
+    let board = Board::new(store.clone(), views);
+    board.look_within(Duration::ZERO).await.unwrap();
+    Views::new(store, documents, board, Arc::new(MemoryCache::default()))
 }
 
 async fn manager(stack: &Stack, name: &str, views: &Views) -> Process {

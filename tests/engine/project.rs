@@ -19,7 +19,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use tokio::sync::watch;
 use uuid::Uuid;
 
 /// A store that fails its next write, before or after it took place: the two halves of a crash.
@@ -105,8 +104,7 @@ async fn bench() -> Bench {
 
 impl Bench {
     async fn projector(&self, fold: Arc<dyn Fold>) -> Projector {
-        let (store, documents) = (self.store.clone(), self.documents.clone());
-        Projector::start(fold, store, documents, 0, watch::channel(0).0).await.unwrap()
+        self.stack.projector(fold, self.store.clone()).await
     }
 
     async fn opened(&self, table: &Table) -> Vec<RawDocument> {

@@ -1,10 +1,17 @@
 //! The parts over a fresh data directory, joined as the program joins them but without its loops.
 use marvin::{
+    cache::{memory::MemoryCache, publisher::Publisher},
     config::{Flags, Settings},
     dispatch::{CommandMeta, Dispatcher},
     log::{EventLog, codec::Codec, tail::Tail},
     security::subjects::Registration,
     stores::Stores,
+    views::{
+        ViewId, ViewStore,
+        board::Board,
+        documents::Documents,
+        projector::{Ground, Projector, Told, key},
+    },
 };
 use marvin_domain::{
     Actor, Directed, Envelope, Name,
@@ -12,8 +19,10 @@ use marvin_domain::{
     task::{Submission, TaskCommand},
     user::{Profile, Role, UserCommand},
 };
+use marvin_projections::{Fold, Skips};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 pub struct Stack {
@@ -85,6 +94,19 @@ impl Stack {
         let id = Uuid::now_v7();
         self.send(id, TaskCommand::Submit(submission(agent_id, requested_by, input))).await;
         id
+    }
+
+    /// A projector on a new table, which readers read.
+    pub async fn projector(&self, fold: Arc<dyn Fold>, store: Arc<dyn ViewStore>) -> Projector {
+        let view = ViewId::of(&*fold);
+        let table = store.begin(view, 0).await.unwrap().table;
+        store.take_over(&table, 1).await.unwrap();
+        store.make_live(&table, 1).await.unwrap();
+        let board = Board::new(store.clone(), [view]);
+        let documents = Documents::new(self.stores.sealer.clone());
+        let ground = Ground { store, documents, board, head: watch::channel(0).1 };
+        let told = Told::new(Publisher::new(Arc::new(MemoryCache::default()), key(&table), 1));
+        Projector::new(fold, table, 1, Skips::default(), ground, told)
     }
 
     pub async fn events(&self) -> Vec<Envelope> {

@@ -10,7 +10,6 @@ use marvin::{
         subscription::{FollowError, Follower, Subscription, follow},
         tail::Tail,
     },
-    views::{documents::Documents, projector::Projector},
 };
 use marvin_domain::{AggregateKind, Directed, Envelope, Position, StreamId, agent::AgentCommand};
 use std::sync::Arc;
@@ -89,8 +88,7 @@ async fn a_projection_does_not_pass_an_unknown_event() {
     let Ahead { stack, .. } = ahead().await;
     for fold in marvin_projections::all() {
         let (health, store) = (Health::default(), stack.stores.views.clone());
-        let documents = Documents::new(stack.stores.sealer.clone());
-        let projector = Projector::start(fold, store.clone(), documents, 0, watch::channel(0).0).await.unwrap();
+        let projector = stack.projector(fold, store.clone()).await;
         let table = projector.table().clone();
         follow(stack.tail.clone(), projector, health.clone()).await;
         expect_stopped(&health, &format!("projection:{}", table.name));

@@ -48,6 +48,13 @@ impl Database {
         client
     }
 
+    /// As [`stranger`](Self::stranger), in the schema of the views.
+    pub async fn views_stranger(&self) -> Client {
+        let client = connect(&self.url).await;
+        client.batch_execute(&format!("SET search_path = \"{}_views\"", self.instance)).await.unwrap();
+        client
+    }
+
     /// With all that is in their schema.
     pub async fn drop_views(&self) {
         let schema = format!("{}_views", self.instance);

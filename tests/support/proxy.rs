@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -19,6 +20,10 @@ pub enum Weather {
     Fine,
     /// Connections stay, and nothing arrives.
     Silent,
+    /// Connections stay, and what is said on them is never heard, nor anything that follows on them in a better weather.
+    Lost,
+    /// Everything arrives this much later.
+    Slow(Duration),
     /// A new connection is made and logged in, and then its first statement gets no answer.
     SilentAfterLogin,
     /// What the client says arrives, the answers do not: the connection is cut when the server answers.
@@ -86,6 +91,12 @@ async fn pass(
             return;
         }
         let now = *weather.borrow();
+        if now == Weather::Lost {
+            std::future::pending().await
+        }
+        if let Weather::Slow(delay) = now {
+            tokio::time::sleep(delay).await;
+        }
         if now == cutting || now == Weather::Cut {
             return;
         }

@@ -5,6 +5,7 @@ CREATE TABLE tables (
     version        bigint      NOT NULL,
     build          bigint      NOT NULL,     -- 1, 2, 3 … within name and version
     fields         text        NOT NULL,     -- JSON: name and kind of each
+    indexes        text        NOT NULL,     -- JSON: names of fields of each
     state          text        NOT NULL,     -- building, live, retired or cancelled
     position       bigint      NOT NULL,     -- how far the table came, and which event stood there
     event_id       uuid        NOT NULL,

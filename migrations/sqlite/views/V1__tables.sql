@@ -4,6 +4,7 @@ CREATE TABLE tables (
     version        INTEGER NOT NULL,
     build          INTEGER NOT NULL,     -- 1, 2, 3 … within name and version
     fields         TEXT    NOT NULL,     -- JSON: name and kind of each
+    indexes        TEXT    NOT NULL,     -- JSON: names of fields of each
     state          TEXT    NOT NULL,     -- building, live, retired or cancelled
     position       INTEGER NOT NULL,     -- how far the table came, and which event stood there
     event_id       BLOB    NOT NULL,

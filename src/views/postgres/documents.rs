@@ -11,10 +11,6 @@ use tokio_postgres::{
 use super::{Checkpoint, PostgresViews, SealedDocument, StoreError, Table, ViewError, error_of, registry, sql};
 use crate::postgres::Parameter;
 
-/// The id once more, as lists are ordered by it. The planner does not know that the two are alike. If it did, it might walk through
-/// the primary key to the few documents that pass a filter: it takes them for spread evenly, and they may all be at the far end.
-pub const ID_IN_LISTS: &str = "id_in_lists";
-
 /// A key as the statement's parameter.
 #[derive(Debug)]
 struct Stored<'a>(&'a Key);
@@ -34,14 +30,6 @@ impl ToSql for Stored<'_> {
     }
 
     to_sql_checked!();
-}
-
-pub fn column_type(kind: FieldKind) -> &'static str {
-    match kind {
-        FieldKind::Id => "uuid",
-        FieldKind::Text => "text",
-        FieldKind::Integer | FieldKind::Time | FieldKind::Flag => "bigint",
-    }
 }
 
 /// Without a statement nothing is asked for but the position.
@@ -89,7 +77,7 @@ fn upsert(views: &PostgresViews, table: &Table) -> String {
         .fields
         .iter()
         .zip(10..)
-        .map(|(field, number)| format!(", ${number}::{}[]", column_type(field.kind)))
+        .map(|(field, number)| format!(", ${number}::{}[]", sql::column_type(field.kind)))
         .collect();
     let changed: String = table
         .fields

@@ -29,8 +29,9 @@ impl PostgresViews {
         Self { schema: views_schema(postgres.instance()), postgres }
     }
 
-    fn dialect(&self) -> Dialect<'_> {
-        Dialect { mark: '$', schema: Some(&self.schema), id_in_lists: documents::ID_IN_LISTS }
+    /// How lists are asked of it.
+    pub fn dialect(&self) -> Dialect<'_> {
+        Dialect { mark: '$', schema: Some(&self.schema), has_opinions: true }
     }
 
     /// SQL in which `$S` is the schema.
@@ -85,8 +86,7 @@ impl ViewStore for PostgresViews {
     }
 
     async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
-        let sql =
-            format!("SELECT {} FROM {} WHERE id = ANY ($1)", sql::columns(table, "id"), self.dialect().name_of(table));
+        let sql = format!("SELECT {} FROM {} WHERE id = ANY ($1)", sql::columns(table), self.dialect().name_of(table));
         let (rows, position) = self.read(table, &sql, &[&ids]).await?;
         Ok(Page { documents: documents::all(&rows, table)?, position })
     }

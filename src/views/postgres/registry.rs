@@ -5,14 +5,12 @@ use std::time::Duration;
 use tokio_postgres::{Error, Row, Transaction};
 
 use super::{
-    Checkpoint, PostgresViews, STATEMENT_TIMEOUT, State, Stopped, Table, TableRow, ViewError, ViewId,
-    documents::{ID_IN_LISTS, column_type},
-    error_of, settle,
-    sql::quoted,
+    Checkpoint, PostgresViews, STATEMENT_TIMEOUT, State, Stopped, Table, TableRow, ViewError, ViewId, error_of, settle,
+    sql::{column_type, index_columns, quoted},
 };
 /// What [`row`] reads.
 const COLUMNS: &str = "name, version, build, fields, state, position, event_id, token, stopped_at, stopped_reason, begun_at, target, \
-                       (extract(epoch FROM clock_timestamp() - read_at) * 1000)::bigint";
+                       (extract(epoch FROM clock_timestamp() - read_at) * 1000)::bigint, indexes";
 /// One table's line, by its [`key`].
 const IS_TABLE: &str = "name = $1 AND version = $2 AND build = $3";
 pub const POSITION: &str = "SELECT position FROM $S.tables WHERE name = $1 AND version = $2 AND build = $3";
@@ -31,8 +29,10 @@ pub fn tables() -> String {
 /// None when this program does not understand the line.
 pub fn row(row: &Row) -> Option<TableRow> {
     let fields: Vec<Field> = serde_json::from_str(row.get(3)).ok()?;
+    let indexes: Vec<Vec<String>> = serde_json::from_str(row.get(13)).ok()?;
     let number = |column| u32::try_from(row.get::<_, i64>(column)).ok();
-    let table = Table { name: row.get(0), version: number(1)?, build: number(2)?, fields: fields.into() };
+    let (name, version, build) = (row.get(0), number(1)?, number(2)?);
+    let table = Table { name, version, build, fields: fields.into(), indexes: indexes.into() };
     let stopped = row.get::<_, Option<i64>>(8).map(|position| Stopped {
         position: position.cast_unsigned(),
         reason: row.get::<_, Option<_>>(9).unwrap_or_default(),
@@ -89,7 +89,7 @@ async fn begin_in(
         None => {
             let build = u32::try_from(last + 1).unwrap_or(u32::MAX);
             let table = Table::of(view, build);
-            make(views, transaction, view, &table).await?;
+            make(views, transaction, &table).await?;
             table
         }
     };
@@ -102,34 +102,35 @@ async fn begin_in(
 }
 
 /// Makes the table, and a line for it.
-async fn make(views: &PostgresViews, transaction: &Transaction<'_>, view: ViewId, table: &Table) -> Result<(), Error> {
-    let name = views.dialect().name_of(table);
+async fn make(views: &PostgresViews, transaction: &Transaction<'_>, table: &Table) -> Result<(), Error> {
+    transaction.batch_execute(&definition(&views.dialect().name_of(table), table)).await?;
+    let (name, version, build) = key(table);
+    let count = views.sql("UPDATE $S.builds SET last = $3 WHERE name = $1 AND version = $2");
+    transaction.execute(&count, &[&name, &version, &build]).await?;
+    let insert = views.sql(
+        "INSERT INTO $S.tables \
+             (name, version, build, fields, indexes, state, position, event_id, token, begun_at, target, read_at) \
+         VALUES ($1, $2, $3, $4, $5, 'building', 0, '00000000-0000-0000-0000-000000000000', 0, clock_timestamp(), 0, \
+             clock_timestamp())",
+    );
+    let (fields, indexes) = table.described();
+    transaction.execute(&insert, &[&name, &version, &build, &fields, &indexes]).await?;
+    Ok(())
+}
+
+fn definition(name: &str, table: &Table) -> String {
     let columns: String =
         table.fields.iter().map(|field| format!(", {} {}", quoted(&field.name), column_type(field.kind))).collect();
     // What is sealed does not compress: trying would only cost time.
     let mut sql = format!(
-        "CREATE TABLE {name} (id uuid PRIMARY KEY, position bigint NOT NULL{columns}, body bytea NOT NULL, \
-             {ID_IN_LISTS} uuid NOT NULL GENERATED ALWAYS AS (id) STORED); \
+        "CREATE TABLE {name} (id uuid PRIMARY KEY, position bigint NOT NULL{columns}, body bytea NOT NULL); \
          ALTER TABLE {name} ALTER COLUMN body SET STORAGE EXTERNAL;"
     );
-    for fields in view.indexes {
-        let fields: Vec<_> = fields.iter().map(|field| quoted(field)).collect();
-        // Downwards in the last field, which lists may be sorted by from the highest on; where they ask for one key of it, the
-        // direction is of no account. The server finds a name for the index that fits.
-        sql += &format!(" CREATE INDEX ON {name} ({} DESC NULLS LAST, {ID_IN_LISTS});", fields.join(", "));
+    for index in &table.indexes[..] {
+        // The server finds a name for the index that fits.
+        sql += &format!(" CREATE INDEX ON {name} ({}, id);", index_columns(table, index));
     }
-    transaction.batch_execute(&sql).await?;
-    let (name, version, build) = key(table);
-    let fields = serde_json::to_string(&table.fields[..]).expect("names and kinds are JSON");
-    let count = views.sql("UPDATE $S.builds SET last = $3 WHERE name = $1 AND version = $2");
-    transaction.execute(&count, &[&name, &version, &build]).await?;
-    let insert = views.sql(
-        "INSERT INTO $S.tables (name, version, build, fields, state, position, event_id, token, begun_at, target, read_at) \
-         VALUES ($1, $2, $3, $4, 'building', 0, '00000000-0000-0000-0000-000000000000', 0, clock_timestamp(), 0, \
-             clock_timestamp())",
-    );
-    transaction.execute(&insert, &[&name, &version, &build, &fields]).await?;
-    Ok(())
+    sql
 }
 
 /// The token that stands on a table that may be written to, and how far it came.

@@ -23,7 +23,7 @@ impl ToSql for Stored<'_> {
 }
 
 pub fn load(connection: &Connection, table: &Table, ids: &[Uuid]) -> rusqlite::Result<Vec<SealedDocument>> {
-    let sql = format!("SELECT {} FROM {} WHERE id = ?1", sql::columns(table, "id"), DIALECT.name_of(table));
+    let sql = format!("SELECT {} FROM {} WHERE id = ?1", sql::columns(table), DIALECT.name_of(table));
     let mut statement = connection.prepare_cached(&sql)?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {

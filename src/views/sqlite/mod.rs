@@ -22,7 +22,8 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite/views");
 }
 
-const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, id_in_lists: "id" };
+/// How lists are asked of it.
+pub const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, has_opinions: false };
 
 #[derive(Debug, Clone)]
 pub struct SqliteViews {
@@ -63,6 +64,25 @@ impl SqliteViews {
     /// See [`Inspected::prepare`].
     pub fn prepare(inspected: Inspected) -> Result<Self, OpenError> {
         Ok(Self { database: inspected.prepare()? })
+    }
+
+    /// Clears away what a process before this one had begun to drop.
+    ///
+    /// # Errors
+    /// `Unavailable`; what is left then takes up room until this is called again.
+    pub async fn finish_dropping(&self) -> Result<(), ViewError> {
+        let left: Vec<Table> =
+            self.database.read(|connection| registry::dropped(connection).map_err(StoreError::from)).await?;
+        for table in &left {
+            self.clear_away(table).await?;
+        }
+        Ok(())
+    }
+
+    /// A piece at a time, so that others write in between.
+    async fn clear_away(&self, table: &Table) -> Result<(), ViewError> {
+        while !self.change(table, |connection, table| Ok(registry::go_on_dropping(connection, table)?)).await? {}
+        Ok(())
     }
 
     /// As of one moment: the table's position, and what `ask` answers.
@@ -170,7 +190,8 @@ impl ViewStore for SqliteViews {
     }
 
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
-        self.change(table, registry::drop_table).await
+        self.change(table, |connection, table| Ok(registry::begin_drop(connection, table)?)).await?;
+        self.clear_away(table).await
     }
 
     async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {

@@ -13,11 +13,16 @@ use super::{
 /// One table's line.
 const IS_TABLE: &str = "name = ?1 AND version = ?2 AND build = ?3";
 
+/// The state of a table that is being cleared away: nobody sees it any more.
+const DROPPED: &str = "dropped";
+/// Documents that are deleted at once: about ten milliseconds. An index of a million goes in twenty.
+const PIECE_DOCUMENTS: u32 = 1_000;
+
 /// Every table whose line this program understands.
 pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<TableRow>> {
     let sql = format!(
         "SELECT name, version, build, fields, state, position, event_id, token, stopped_at, stopped_reason, begun_at, target, \
-         {NOW_MS} - read_at FROM tables ORDER BY name, version, build"
+         {NOW_MS} - read_at, indexes FROM tables ORDER BY name, version, build"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([], row)?.filter_map(Result::transpose);
@@ -26,9 +31,11 @@ pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<TableRow>> {
 
 fn row(row: &Row<'_>) -> rusqlite::Result<Option<TableRow>> {
     let fields: Option<Vec<Field>> = serde_json::from_str(&row.get::<_, String>(3)?).ok();
+    let indexes: Option<Vec<Vec<String>>> = serde_json::from_str(&row.get::<_, String>(13)?).ok();
     let state = State::parse(&row.get::<_, String>(4)?);
-    let (Some(fields), Some(state)) = (fields, state) else { return Ok(None) };
-    let table = Table { name: row.get(0)?, version: row.get(1)?, build: row.get(2)?, fields: fields.into() };
+    let (Some(fields), Some(indexes), Some(state)) = (fields, indexes, state) else { return Ok(None) };
+    let (name, version, build) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let table = Table { name, version, build, fields: fields.into(), indexes: indexes.into() };
     let stopped_at: Option<i64> = row.get(8)?;
     let stopped = match stopped_at {
         Some(position) => Some(Stopped { position: position.cast_unsigned(), reason: row.get(9)? }),
@@ -87,7 +94,7 @@ fn make(connection: &Connection, view: ViewId, target: Position) -> rusqlite::Re
         "CREATE TABLE {name} (id BLOB PRIMARY KEY, position INTEGER NOT NULL{columns}, body BLOB NOT NULL) \
          STRICT, WITHOUT ROWID;"
     );
-    for (number, fields) in (1..).zip(view.indexes) {
+    for (number, fields) in (1..).zip(&table.indexes[..]) {
         let index = quoted(&format!("{table}_by_{number}"));
         let fields: Vec<_> = fields.iter().map(|field| quoted(field)).collect();
         // Downwards in the last field, which lists may be sorted by from the highest on; where they ask for one key of it, the
@@ -95,13 +102,13 @@ fn make(connection: &Connection, view: ViewId, target: Position) -> rusqlite::Re
         sql += &format!("CREATE INDEX {index} ON {name} ({} DESC, id);", fields.join(", "));
     }
     connection.execute_batch(&sql)?;
-    let fields = serde_json::to_string(&table.fields[..])
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let sql = format!(
-        "INSERT INTO tables (name, version, build, fields, state, position, event_id, token, begun_at, target, read_at) \
-         VALUES (?1, ?2, ?3, ?4, 'building', 0, zeroblob(16), 0, {NOW_MS}, ?5, {NOW_MS})"
+        "INSERT INTO tables \
+             (name, version, build, fields, indexes, state, position, event_id, token, begun_at, target, read_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 'building', 0, zeroblob(16), 0, {NOW_MS}, ?6, {NOW_MS})"
     );
-    connection.execute(&sql, params![table.name, table.version, table.build, fields, target.cast_signed()])?;
+    let (fields, indexes) = table.described();
+    connection.execute(&sql, params![table.name, table.version, table.build, fields, indexes, target.cast_signed()])?;
     Ok(table)
 }
 
@@ -115,7 +122,7 @@ fn column_type(kind: FieldKind) -> &'static str {
 
 /// How far the table came; none when it is not in the registry.
 pub fn checkpoint(connection: &Connection, table: &Table) -> rusqlite::Result<Option<Checkpoint>> {
-    let sql = format!("SELECT position, event_id FROM tables WHERE {IS_TABLE}");
+    let sql = format!("SELECT position, event_id FROM tables WHERE {IS_TABLE} AND state <> '{DROPPED}'");
     connection
         .prepare_cached(&sql)?
         .query_row(params![table.name, table.version, table.build], |row| checkpoint_at(row, 0))
@@ -189,20 +196,51 @@ pub fn move_state(connection: &Connection, table: &Table, from: State, to: State
 
 pub fn set_stopped(connection: &Connection, table: &Table, stopped: Option<&Stopped>) -> Result<(), ViewError> {
     let (position, reason) = stopped.map(|stopped| (stopped.position.cast_signed(), stopped.reason.as_str())).unzip();
-    let sql = format!("UPDATE tables SET stopped_at = ?4, stopped_reason = ?5 WHERE {IS_TABLE}");
+    let sql =
+        format!("UPDATE tables SET stopped_at = ?4, stopped_reason = ?5 WHERE {IS_TABLE} AND state <> '{DROPPED}'");
     let changed = connection
         .execute(&sql, params![table.name, table.version, table.build, position, reason])
         .map_err(StoreError::from)?;
     if changed == 0 { Err(ViewError::Gone) } else { Ok(()) }
 }
 
-pub fn drop_table(connection: &Connection, table: &Table) -> Result<(), ViewError> {
-    let drop = format!("DROP TABLE IF EXISTS {}", DIALECT.name_of(table));
-    connection
-        .execute(&format!("DELETE FROM tables WHERE {IS_TABLE}"), params![table.name, table.version, table.build])
-        .and_then(|_| connection.execute_batch(&drop))
-        .map_err(StoreError::from)?;
+/// Nobody sees the table from then on.
+pub fn begin_drop(connection: &Connection, table: &Table) -> Result<(), StoreError> {
+    let sql = format!("UPDATE tables SET state = '{DROPPED}' WHERE {IS_TABLE}");
+    connection.execute(&sql, params![table.name, table.version, table.build])?;
     Ok(())
+}
+
+/// Takes another piece of a table away, or what is left of it. Answers whether it is gone.
+pub fn go_on_dropping(connection: &Connection, table: &Table) -> Result<bool, StoreError> {
+    let (name, key) = (DIALECT.name_of(table), params![table.name, table.version, table.build]);
+    let is_there = connection.prepare_cached(&format!("SELECT 1 FROM tables WHERE {IS_TABLE}"))?.exists(key)?;
+    if !is_there {
+        return Ok(true);
+    }
+    let index = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1 AND sql IS NOT NULL LIMIT 1";
+    let index = connection.prepare_cached(index)?.query_row([table.to_string()], |row| row.get::<_, String>(0));
+    if let Some(index) = index.optional()? {
+        connection.execute_batch(&format!("DROP INDEX {}", quoted(&index)))?;
+        return Ok(false);
+    }
+    let delete = format!("DELETE FROM {name} WHERE id IN (SELECT id FROM {name} ORDER BY id LIMIT {PIECE_DOCUMENTS})");
+    if connection.prepare_cached(&delete)?.execute([])? == PIECE_DOCUMENTS as usize {
+        return Ok(false);
+    }
+    connection.execute_batch(&format!("DROP TABLE {name}"))?;
+    connection.execute(&format!("DELETE FROM tables WHERE {IS_TABLE}"), key)?;
+    Ok(true)
+}
+
+/// Tables that are being cleared away, by no more than what stands for their names.
+pub fn dropped(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+    let mut select = connection.prepare("SELECT name, version, build FROM tables WHERE state = ?1")?;
+    let tables = select.query_map([DROPPED], |row| {
+        let (name, version, build) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Table { name, version, build, fields: [].into(), indexes: [].into() })
+    })?;
+    tables.collect()
 }
 
 pub fn read_by_now(connection: &Connection, table: &Table) -> rusqlite::Result<()> {

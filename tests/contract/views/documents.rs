@@ -98,3 +98,60 @@ async fn documents_that_do_not_fit_their_table_are_refused_and_so_is_their_batch
     let found = store.list(&table, newest(Vec::new(), None, 10)).await.unwrap();
     assert_eq!((found.documents, found.position), (vec![], 0));
 }
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_batch_that_fails_halfway_leaves_neither_documents_nor_checkpoint(#[case] adapter: Adapter) {
+    let subject = adapter.subject().await;
+    let table = subject.live(VIEW).await;
+    subject.put(&table, vec![document(1, "a", 1)], 5).await;
+    subject
+        .tamper(
+            "CREATE TRIGGER t BEFORE INSERT ON view_things_1_1 WHEN NEW.kind = 'bad' \
+             BEGIN SELECT RAISE(ABORT, 'no room'); END",
+            "CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room'; END $$; \
+             CREATE TRIGGER t BEFORE INSERT ON view_things_1_1 FOR EACH ROW WHEN (NEW.kind = 'bad') \
+             EXECUTE FUNCTION t()",
+        )
+        .await;
+    let changed = SealedDocument { position: 6, ..document(1, "b", 1) };
+    let batch = vec![changed, document(2, "b", 1), document(3, "bad", 1), document(4, "b", 1)];
+    let failed = subject.store.store(&table, batch.clone(), at(6), TOKEN).await;
+    assert!(matches!(failed, Err(ViewError::Unavailable(_))), "{failed:?}");
+    assert_eq!(subject.row(&table).await.unwrap().checkpoint, at(5));
+    assert_eq!(subject.all(&table).await, [document(1, "a", 1)]);
+    subject.tamper("DROP TRIGGER t", "DROP TRIGGER t ON view_things_1_1").await;
+    subject.put(&table, batch, 6).await;
+    assert_eq!(subject.all(&table).await.len(), 4);
+}
+
+/// As many as a batch of events may change.
+const BATCH_DOCUMENTS: u128 = 5_000;
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_batch_may_change_thousands_of_documents(#[case] adapter: Adapter) {
+    let subject = adapter.subject().await;
+    let table = subject.live(VIEW).await;
+    let batch = |position: u64, kind: &str| {
+        let all = (1..=BATCH_DOCUMENTS).map(|number| SealedDocument {
+            position,
+            body: vec![7; 1_000],
+            ..document(number, kind, 1)
+        });
+        all.collect::<Vec<_>>()
+    };
+    for (position, kind) in [(1, "first"), (2, "second")] {
+        subject.put(&table, batch(position, kind), position).await;
+        let counted = subject.store.count(&table, vec![Filter::is("kind", kind)]).await.unwrap();
+        assert_eq!(u128::from(counted), BATCH_DOCUMENTS);
+    }
+    let ids: Vec<_> = (1..=BATCH_DOCUMENTS + 1).map(id).collect();
+    let mut loaded = subject.store.load(&table, &ids).await.unwrap().documents;
+    loaded.sort_by_key(|document| document.id);
+    assert_eq!(loaded, batch(2, "second"));
+}

@@ -97,6 +97,28 @@ async fn lists_are_ordered_by_a_field_and_then_by_age(#[case] adapter: Adapter) 
 #[case::sqlite(Adapter::Sqlite)]
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
+async fn what_has_no_key_is_lower_than_all_that_have_one(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    let keyless = |number: u128| {
+        let mut document = document(number, "odd", 0);
+        document.keys[1] = Key::Null;
+        document
+    };
+    subject.put(&table, vec![keyless(11), keyless(13)], 2).await;
+    for filters in [Vec::new(), vec![either(&["odd"])], vec![either(&["odd", "neither"])]] {
+        let list = |order| ListQuery { filters: filters.clone(), order, before: None, limit: 100 };
+        let highest = subject.found(&table, list(Order::HighestThenOldest("rank"))).await;
+        assert_eq!(highest[highest.len() - 2..], [11, 13], "{filters:?}");
+        let lowest = subject.found(&table, list(Order::LowestThenNewest("rank"))).await;
+        assert_eq!(lowest[..3], [13, 11, 9], "{filters:?}");
+        assert_eq!(lowest.len(), highest.len());
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
 async fn a_field_that_is_not_there_or_is_of_another_kind_is_refused_and_no_sql(#[case] adapter: Adapter) {
     let (subject, table) = ten(adapter).await;
     let refused = [

@@ -7,15 +7,19 @@ use marvin::{
     },
 };
 use marvin_projections::{Field, Key};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
-use super::postgres::Database;
+use super::{postgres::Database, wait::DEADLINE};
 
 mod documents;
+mod dropping;
 mod fencing;
 mod lists;
+mod plans;
 mod registry;
+mod shared;
+mod weather;
 
 const FIELDS: &[Field] =
     &[Field::text("kind"), Field::integer("rank"), Field::id("owner"), Field::time("due_at"), Field::flag("unread")];
@@ -23,7 +27,7 @@ const VIEW: ViewId = ViewId {
     name: "things",
     version: 1,
     fields: FIELDS,
-    indexes: &[&["kind"], &["kind", "rank"], &["rank"], &["owner", "unread"]],
+    indexes: &[&["kind", "rank"], &["kind"], &["rank"], &["owner", "unread"]],
 };
 /// The same projection, of a program that knows it otherwise.
 const NEXT: ViewId = ViewId {
@@ -41,8 +45,14 @@ enum Adapter {
 
 /// An empty store.
 struct Subject {
-    _directory: Option<tempfile::TempDir>,
     store: Arc<dyn ViewStore>,
+    at: Place,
+}
+
+/// Where it is, for who changes it from outside.
+enum Place {
+    Directory(tempfile::TempDir),
+    Database(Database),
 }
 
 impl Adapter {
@@ -51,11 +61,12 @@ impl Adapter {
             Self::Sqlite => {
                 let directory = tempfile::tempdir().unwrap();
                 let store = Arc::new(SqliteViews::open(&directory.path().join("views.db")).unwrap());
-                Subject { _directory: Some(directory), store }
+                Subject { store, at: Place::Directory(directory) }
             }
             Self::Postgres => {
-                let store = Arc::new(PostgresViews::new(Database::shared().prepare().await));
-                Subject { _directory: None, store }
+                let database = Database::shared();
+                let store = Arc::new(PostgresViews::new(database.prepare().await));
+                Subject { store, at: Place::Database(database) }
             }
         }
     }
@@ -80,6 +91,18 @@ impl Subject {
 
     async fn put(&self, table: &Table, documents: Vec<SealedDocument>, position: u64) {
         self.store.store(table, documents, at(position), TOKEN).await.unwrap();
+    }
+
+    /// Changes the tables as somebody who knows nothing of Marvin.
+    async fn tamper(&self, sqlite: &str, postgres: &str) {
+        match &self.at {
+            Place::Directory(directory) => {
+                let connection = rusqlite::Connection::open(directory.path().join("views.db")).unwrap();
+                connection.busy_timeout(DEADLINE).unwrap();
+                connection.execute_batch(sqlite).unwrap();
+            }
+            Place::Database(database) => database.views_stranger().await.batch_execute(postgres).await.unwrap(),
+        }
     }
 
     /// The table's line; none when it is not in the registry.

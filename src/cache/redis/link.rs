@@ -1,0 +1,94 @@
+//! The one connection of a process to Redis: shared by all calls, and made anew by a probe once it is lost. A call never waits for
+//! a connection.
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, aio::MultiplexedConnection, cmd,
+    io::tcp::TcpSettings,
+};
+use std::{
+    io::{self, ErrorKind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::cache::CacheError;
+
+/// How long connecting may take, TLS and login included. Nobody waits for it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long any answer may take. Who waits for one has a shorter patience; this is for what nobody waits for any more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How soon the probe must be answered: no later than a reader's patience, or it would be of no use to be well.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(25);
+/// How long the probe's key stays.
+const PROBE_TTL_MS: u64 = 1_000;
+
+pub(super) struct Link {
+    client: Client,
+    connected: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl Link {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When `url` is not one of Redis.
+    pub fn new(url: &str) -> Result<Self, RedisError> {
+        let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        Ok(Self { client: Client::open(info)?, connected: Mutex::new(None) })
+    }
+
+    /// # Errors
+    /// `Unavailable` while there is no connection.
+    pub fn connection(&self) -> Result<MultiplexedConnection, CacheError> {
+        self.connected()
+            .clone()
+            .ok_or_else(|| CacheError::Unavailable(Arc::new(io::Error::from(ErrorKind::NotConnected))))
+    }
+
+    /// What a failed call means for its caller; a connection that is broken is given up.
+    pub fn failed(&self, error: RedisError) -> CacheError {
+        if error.is_unrecoverable_error() {
+            self.connected().take();
+        }
+        CacheError::Unavailable(Arc::new(error))
+    }
+
+    /// Connects where that is needed, and writes a key.
+    ///
+    /// # Errors
+    /// `Unavailable`; the connection is given up then.
+    pub async fn probe(&self, key: &str) -> Result<(), CacheError> {
+        let connected = self.connected().clone();
+        let mut connection = match connected {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let write = async {
+            let mut set = cmd("SET");
+            set.arg(key).arg(1).arg("PX").arg(PROBE_TTL_MS);
+            set.exec_async(&mut connection).await
+        };
+        let outcome = match tokio::time::timeout(PROBE_TIMEOUT, write).await {
+            Ok(answered) => answered.map_err(|error| CacheError::Unavailable(Arc::new(error))),
+            Err(late) => Err(CacheError::Unavailable(Arc::new(late))),
+        };
+        // A connection that was silently cut would never fail by itself.
+        *self.connected() = outcome.is_ok().then_some(connection);
+        outcome
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, CacheError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(ANSWER_TIMEOUT));
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(|error| CacheError::Unavailable(Arc::new(error))),
+            Err(late) => Err(CacheError::Unavailable(Arc::new(late))),
+        }
+    }
+
+    fn connected(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+        // It is replaced whole, so a panic elsewhere takes nothing from it.
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

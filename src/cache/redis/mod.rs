@@ -1,0 +1,232 @@
+//! Documents in Redis, shared by every node of an instance.
+//!
+//! Each rule of the port is one script, so that nothing comes in between its steps; a script that Redis has forgotten is sent again.
+//! What is read is taken only if it is Marvin's own ([`frame`]); anything else is a miss, and counted.
+use ::redis::{FromRedisValue, RedisError, cmd, pipe};
+use async_trait::async_trait;
+use bytes::Bytes;
+use marvin_domain::Position;
+use metrics::counter;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    Cache, CacheError, ENTRY_TTL, Entry, Fill, Found, HEAD_TTL, Head, LEASE_TTL, Lease, Missed, Slot, TableKey, Tenure,
+    millis,
+};
+use crate::security::cipher::DataKey;
+
+mod frame;
+mod link;
+mod script;
+
+use frame::{Frames, is_lease, lease_of, mark_of};
+use link::Link;
+use script::{Call, Script};
+
+/// Counts what stood in Redis and was not taken, by what it should have been.
+const UNREADABLE: &str = "marvin_cache_unreadable_total";
+
+pub struct RedisCache {
+    link: Link,
+    frames: Frames,
+    scripts: Scripts,
+    /// The generation that each table had last, which names the keys to ask for. Tables are few.
+    generations: RwLock<HashMap<TableKey, Uuid>>,
+}
+
+struct Scripts {
+    begin: Script,
+    put: Script,
+    lease: Script,
+    fill: Script,
+}
+
+/// A head as it stands, and what was asked for with it.
+struct Look {
+    head: Option<Head>,
+    /// For each document itself and its mark.
+    values: Vec<Option<Bytes>>,
+}
+
+impl RedisCache {
+    /// A cache below the prefix `instance`, whose documents are recognised by `key`. Connects to nothing yet: see
+    /// [`probe`](Cache::probe).
+    ///
+    /// # Errors
+    /// When `url` is not one of Redis.
+    pub fn new(url: &str, instance: &str, key: Arc<DataKey>) -> Result<Self, RedisError> {
+        let scripts = Scripts {
+            begin: Script::new(include_str!("begin.lua")),
+            put: Script::new(include_str!("put.lua")),
+            lease: Script::new(include_str!("lease.lua")),
+            fill: Script::new(include_str!("fill.lua")),
+        };
+        let frames = Frames::new(instance, key);
+        Ok(Self { link: Link::new(url)?, frames, scripts, generations: RwLock::default() })
+    }
+
+    async fn look(&self, table: &TableKey, generation: Option<Uuid>, ids: &[Uuid]) -> Result<Look, CacheError> {
+        let mut connection = self.link.connection()?;
+        let at = self.frames.head_at(table);
+        let mut asking = pipe();
+        asking.cmd("MGET").arg(&at);
+        for id in ids.iter().filter_map(|id| Some(self.frames.place(table, generation?, *id))) {
+            asking.arg(&id.document).arg(&id.mark);
+        }
+        asking.cmd("PTTL").arg(&at);
+        let answered = asking.query_async(&mut connection).await;
+        let (mut values, left_ms): (Vec<Option<Bytes>>, i64) = answered.map_err(|error| self.link.failed(error))?;
+        let mut rest = values.split_off(1);
+        let head = values.pop().flatten().and_then(|framed| self.trusted(&at, &framed, left_ms));
+        if head.is_none() {
+            rest.clear();
+        }
+        Ok(Look { head, values: rest })
+    }
+
+    /// Only a head that Redis is about to let go of, and soon enough, is one that Marvin wrote.
+    fn trusted(&self, at: &str, framed: &[u8], left_ms: i64) -> Option<Head> {
+        // It has expired since it was read.
+        if left_ms == -2 {
+            return None;
+        }
+        let lives_as_meant = u64::try_from(left_ms).is_ok_and(|left_ms| left_ms <= millis(HEAD_TTL));
+        let head = self.frames.open_head(at, framed).filter(|_| lives_as_meant);
+        if head.is_none() {
+            counter!(UNREADABLE, "what" => "head").increment(1);
+        }
+        head.map(|(_, head)| head)
+    }
+
+    fn slot(&self, at: &str, id: Uuid, document: Option<Bytes>, mark: Option<Bytes>) -> Slot {
+        let entry = document.as_ref().and_then(|framed| self.frames.open_entry(at, id, framed));
+        if document.is_some() && entry.is_none() {
+            counter!(UNREADABLE, "what" => "document").increment(1);
+        }
+        match entry {
+            Some(entry) if mark.as_deref() == Some(mark_of(entry.position).as_bytes()) => Slot::Hit(entry),
+            _ => Slot::Miss(Missed { id, mark }),
+        }
+    }
+
+    fn generation(&self, table: &TableKey) -> Option<Uuid> {
+        self.generations.read().unwrap_or_else(PoisonError::into_inner).get(table).copied()
+    }
+
+    fn remember(&self, table: &TableKey, generation: Uuid) {
+        self.generations.write().unwrap_or_else(PoisonError::into_inner).insert(table.clone(), generation);
+    }
+
+    async fn invoke<T: FromRedisValue>(&self, script: &Call<'_>) -> Result<T, CacheError> {
+        let mut connection = self.link.connection()?;
+        script.run(&mut connection).await.map_err(|error| self.link.failed(error))
+    }
+}
+
+#[async_trait]
+impl Cache for RedisCache {
+    async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
+        let guess = self.generation(table);
+        let mut look = self.look(table, guess, ids).await?;
+        let Some(mut head) = look.head else { return Ok(Found::default()) };
+        if guess != Some(head.generation) {
+            self.remember(table, head.generation);
+            look = self.look(table, Some(head.generation), ids).await?;
+            match look.head {
+                Some(again) if again.generation == head.generation => head = again,
+                // A writer just began: nothing is there yet.
+                _ => return Ok(Found::default()),
+            }
+        }
+        let mut values = look.values.into_iter();
+        let mut slots = Vec::with_capacity(ids.len());
+        for id in ids {
+            let at = self.frames.place(table, head.generation, *id).document;
+            slots.push(self.slot(&at, *id, values.next().flatten(), values.next().flatten()));
+        }
+        Ok(Found { head: Some(head), slots })
+    }
+
+    async fn lease(&self, table: &TableKey, generation: Uuid, missed: &[Missed]) -> Result<Vec<Lease>, CacheError> {
+        let is_free = |missed: &&Missed| !missed.mark.as_deref().is_some_and(is_lease);
+        let missed: Vec<&Missed> = missed.iter().filter(is_free).collect();
+        if missed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leases = missed.iter().map(|missed| Lease { id: missed.id, token: Uuid::new_v4() });
+        let leases: Vec<Lease> = leases.collect();
+        let mut script = self.scripts.lease.call();
+        script.arg(millis(LEASE_TTL));
+        for (missed, lease) in missed.iter().zip(&leases) {
+            let place = self.frames.place(table, generation, lease.id);
+            script.key(place.document).key(place.mark);
+            script.arg(missed.mark.as_deref().unwrap_or_default()).arg(lease_of(lease.token));
+        }
+        let got: Vec<bool> = self.invoke(&script).await?;
+        Ok(leases.into_iter().zip(got).filter(|(_, got)| *got).map(|(lease, _)| lease).collect())
+    }
+
+    async fn fill(&self, table: &TableKey, generation: Uuid, fills: &[Fill]) -> Result<usize, CacheError> {
+        if fills.is_empty() {
+            return Ok(0);
+        }
+        let mut script = self.scripts.fill.call();
+        script.arg(millis(ENTRY_TTL));
+        for Fill { lease, entry } in fills {
+            let place = self.frames.place(table, generation, lease.id);
+            let framed = entry.as_ref().map(|entry| self.frames.entry(&place.document, entry));
+            script.arg(lease_of(lease.token)).arg(entry.as_ref().map_or(0, |entry| entry.position));
+            script.arg(framed.unwrap_or_default()).key(place.document).key(place.mark);
+        }
+        self.invoke(&script).await
+    }
+
+    async fn begin(&self, table: &TableKey, token: u64, position: Position) -> Result<Tenure, CacheError> {
+        let at = self.frames.head_at(table);
+        let mut connection = self.link.connection()?;
+        // Answers nothing for a key of another type, which the script writes over.
+        let seen = cmd("MGET").arg(&at).query_async(&mut connection).await;
+        let seen: Vec<Option<Bytes>> = seen.map_err(|error| self.link.failed(error))?;
+        let seen = seen.into_iter().next().flatten().unwrap_or_default();
+        match self.frames.open_head(&at, &seen) {
+            Some((other, _)) if other > token => return Err(CacheError::Fenced(other)),
+            _ => {}
+        }
+        let head = Head { generation: Uuid::new_v4(), position };
+        let mut script = self.scripts.begin.call();
+        script.arg(&*seen).arg(self.frames.head(&at, token, head)).arg(millis(HEAD_TTL)).key(&at);
+        let told_ms = self.invoke::<Option<u64>>(&script).await?.ok_or(CacheError::Lost)?;
+        Ok(Tenure { token, head, told_ms, told: Instant::now() })
+    }
+
+    async fn put(
+        &self,
+        table: &TableKey,
+        tenure: &Tenure,
+        entries: &[Entry],
+        position: Position,
+    ) -> Result<Tenure, CacheError> {
+        let at = self.frames.head_at(table);
+        let head = Head { position, ..tenure.head };
+        let mut script = self.scripts.put.call();
+        script.key(&at).arg(self.frames.head(&at, tenure.token, tenure.head));
+        script.arg(self.frames.head(&at, tenure.token, head));
+        script.arg(tenure.trusted_until_ms()).arg(millis(HEAD_TTL)).arg(millis(ENTRY_TTL));
+        for entry in entries {
+            let place = self.frames.place(table, head.generation, entry.id);
+            script.arg(entry.position).arg(self.frames.entry(&place.document, entry));
+            script.key(place.document).key(place.mark);
+        }
+        let told_ms = self.invoke::<Option<u64>>(&script).await?.ok_or(CacheError::Lost)?;
+        Ok(Tenure { head, told_ms, told: Instant::now(), ..tenure.clone() })
+    }
+
+    async fn probe(&self) -> Result<(), CacheError> {
+        self.link.probe(&self.frames.probe()).await
+    }
+}

@@ -1,0 +1,163 @@
+//! What this process knows of the tables: which one answers for each view, and how far that is. The registry tells it once a
+//! second and whenever somebody waits; a projector that runs here tells it at once.
+use marvin_domain::Position;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{Mutex, watch};
+use tracing::warn;
+
+use super::{State, Table, TableRow, ViewError, ViewId, ViewStore};
+
+/// Between two looks into the registry while nobody waits.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks while the start waits for tables.
+const FIRST_LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Between two notes in the registry that this process reads its tables: a table is dropped a day after the last one.
+const NOTE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The table that answers, and every event up to `position` is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    pub table: Arc<Table>,
+    pub position: Position,
+}
+
+/// One view, as it stands.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    pub serving: Option<Serving>,
+    /// How far the table is that is being filled, and where it is to get.
+    pub building: Option<(Position, Position)>,
+    /// Whether the projector runs in this process, which then needs no look into the registry to know how far it is.
+    pub is_local: bool,
+}
+
+pub struct Board {
+    store: Arc<dyn ViewStore>,
+    views: HashMap<&'static str, (ViewId, watch::Sender<Seen>)>,
+    /// When the registry was read last. Held while it is read: who waits for that needs no look of its own.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Board {
+    pub fn new(store: Arc<dyn ViewStore>, views: impl IntoIterator<Item = ViewId>) -> Arc<Self> {
+        let views = views.into_iter().map(|view| (view.name, (view, watch::Sender::default()))).collect();
+        Arc::new(Self { store, views, looked: Mutex::default() })
+    }
+
+    /// Looks into the registry until the process ends. Runs once per process.
+    pub async fn run(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        let mut noted: Option<Instant> = None;
+        loop {
+            tick.tick().await;
+            let looked = self.look_within(LOOK_INTERVAL / 2).await;
+            if looked.is_ok() && noted.is_none_or(|noted| noted.elapsed() >= NOTE_INTERVAL) {
+                match self.store.read_by_now(&self.tables()).await {
+                    Ok(()) => noted = Some(Instant::now()),
+                    Err(error) => warn!(error = %error, "the views in use could not be noted"),
+                }
+            }
+        }
+    }
+
+    /// Waits until every view has a table that answers, at most `patience`.
+    pub async fn first_look(&self, patience: Duration) {
+        let all = async {
+            for (name, _) in self.views.iter() {
+                let mut seen = self.watch(name);
+                loop {
+                    if seen.borrow_and_update().serving.is_some() {
+                        break;
+                    }
+                    tokio::time::timeout(FIRST_LOOK_PAUSE, seen.changed()).await.ok();
+                    self.look_within(FIRST_LOOK_PAUSE).await.ok();
+                }
+            }
+        };
+        tokio::time::timeout(patience, all).await.ok();
+    }
+
+    /// Reads the registry, unless that was done within `age`.
+    ///
+    /// # Errors
+    /// `Unavailable`; what was known stays.
+    pub async fn look_within(&self, age: Duration) -> Result<(), ViewError> {
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|looked| looked.elapsed() < age) {
+            return Ok(());
+        }
+        self.show(&self.store.tables().await?);
+        *looked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Takes over what the registry says. Positions of a table only grow.
+    pub fn show(&self, rows: &[TableRow]) {
+        for (view, seen) in self.views.values() {
+            let serving = choose(*view, rows);
+            let building = rows.iter().find(|row| row.state == State::Building && row.table.is_of(*view));
+            let building = building.map(|row| (row.checkpoint.position, row.target));
+            seen.send_if_modified(|seen| {
+                let before = seen.serving.take();
+                seen.serving = serving.map(|row| match &before {
+                    Some(known) if *known.table == row.table => {
+                        Serving { table: known.table.clone(), position: known.position.max(row.checkpoint.position) }
+                    }
+                    _ => Serving { table: Arc::new(row.table.clone()), position: row.checkpoint.position },
+                });
+                let changed = seen.serving != before || seen.building != building;
+                seen.building = building;
+                changed
+            });
+        }
+    }
+
+    /// A projector of this process has committed up to `position`.
+    pub fn reached(&self, table: &Table, position: Position) {
+        let Some((_, seen)) = self.views.get(table.name.as_str()) else { return };
+        seen.send_if_modified(|seen| match &mut seen.serving {
+            Some(serving) if *serving.table == *table => {
+                let moved = position > serving.position;
+                serving.position = position.max(serving.position);
+                moved
+            }
+            _ => false,
+        });
+    }
+
+    /// Whether the view's projector runs in this process from now on.
+    pub fn set_local(&self, name: &str, is_local: bool) {
+        if let Some((_, seen)) = self.views.get(name) {
+            seen.send_modify(|seen| seen.is_local = is_local);
+        }
+    }
+
+    /// The view of a registered projection, and every change of it.
+    pub fn watch(&self, name: &str) -> watch::Receiver<Seen> {
+        self.views.get(name).expect("every registered projection has a view").1.subscribe()
+    }
+
+    /// How far each view is, by name.
+    pub fn positions(&self) -> Vec<(&'static str, Position)> {
+        let position = |seen: &Seen| seen.serving.as_ref().map_or(0, |serving| serving.position);
+        let mut all: Vec<_> = self.views.iter().map(|(name, (_, seen))| (*name, position(&seen.borrow()))).collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        let tables = self.views.values().filter_map(|(_, seen)| Some(seen.borrow().serving.as_ref()?.table.clone()));
+        tables.map(|table| (*table).clone()).collect()
+    }
+}
+
+/// The live table of the view's own version, or else of the highest one below: an older program's documents are better than none
+/// while this one's are being built.
+fn choose(view: ViewId, rows: &[TableRow]) -> Option<&TableRow> {
+    let live = rows.iter().filter(|row| row.state == State::Live && row.table.name == view.name);
+    live.filter(|row| row.table.version <= view.version).max_by_key(|row| (row.table.version, row.table.build))
+}

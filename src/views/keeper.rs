@@ -1,0 +1,231 @@
+//! Runs a projection: holds its duty, makes its tables, keeps up the live one and those being built, lets readers have what has
+//! caught up, and drops what nobody reads. Knows nothing of documents.
+use marvin_domain::Position;
+use marvin_projections::{Fold, Skips};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinHandle};
+use tracing::{info, warn};
+
+use super::{
+    State, Stopped, Table, TableRow, ViewError, ViewId,
+    projector::{Ground, Projector, Told, key},
+    skips::skips,
+};
+use crate::{
+    cache::{Cache, publisher::Publisher},
+    dispatch::Dispatcher,
+    duty::holder::{Holder, Tenure},
+    health::Health,
+    log::{
+        subscription::{Halted, follow},
+        tail::Tail,
+    },
+};
+
+/// Between two looks at what there is to do; whoever wants something done pokes.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while a table is being built, since readers may wait for it.
+const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A table that nobody has read for so long is dropped: time to see that the one in its place is right.
+const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What keepers of all projections share.
+#[derive(Clone)]
+pub struct Parts {
+    pub ground: Ground,
+    pub tail: Arc<Tail>,
+    pub dispatcher: Dispatcher,
+    pub cache: Arc<dyn Cache>,
+    pub holder: Arc<Holder>,
+    pub health: Health,
+    /// Somebody asked for a rebuild, or for a stopped projection to go on.
+    pub poke: Arc<Notify>,
+}
+
+pub struct Keeper {
+    fold: Arc<dyn Fold>,
+    view: ViewId,
+    parts: Parts,
+}
+
+/// A projector at work, and what keeps its cache's head alive. Both end with it.
+struct Running {
+    projector: JoinHandle<Halted>,
+    heartbeat: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.projector.abort();
+        self.heartbeat.abort();
+    }
+}
+
+/// One tenure of the duty.
+struct Watch {
+    tenure: Tenure,
+    running: HashMap<Table, Running>,
+    /// What stopped under an earlier tenure is tried again once: the program may be another one.
+    is_first: bool,
+    /// A projector is filling a table.
+    is_building: bool,
+}
+
+impl Keeper {
+    pub fn new(fold: Arc<dyn Fold>, parts: Parts) -> Self {
+        Self { view: ViewId::of(&*fold), fold, parts }
+    }
+
+    /// Keeps the projection until the process ends.
+    pub async fn run(self) {
+        let duty = format!("projector:{}:{}", self.view.name, self.view.version);
+        loop {
+            let tenure = self.parts.holder.take(&duty).await;
+            let mut lost = tenure.clone();
+            let watch = Watch { tenure, running: HashMap::new(), is_first: true, is_building: false };
+            self.parts.ground.board.set_local(self.view.name, true);
+            tokio::select! {
+                () = lost.lost() => warn!(duty, "another process may have this duty now"),
+                never = self.keep(watch) => match never {},
+            }
+            self.parts.ground.board.set_local(self.view.name, false);
+        }
+    }
+
+    async fn keep(&self, mut watch: Watch) -> Infallible {
+        let mut failing = false;
+        loop {
+            // Before the look: what is asked for during it is not missed.
+            let poked = self.parts.poke.notified();
+            let part = format!("view:{}", self.view.name);
+            match self.look(&mut watch).await {
+                Ok(None) if failing => {
+                    self.parts.health.recover(&part);
+                    failing = false;
+                }
+                Ok(None) => {}
+                Ok(Some((position, target))) => {
+                    let reason = format!("it is being built: position {position} of {target}");
+                    self.parts.health.degrade(&part, reason, Some(position));
+                    failing = true;
+                }
+                Err(error) => {
+                    warn!(view = self.view.name, error = %error, "a view cannot be kept for now");
+                    self.parts.health.degrade(&part, error.to_string(), None);
+                    failing = true;
+                }
+            }
+            let pause = if watch.is_building { BUILDING_LOOK_INTERVAL } else { LOOK_INTERVAL };
+            tokio::select! {
+                () = poked => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Does what there is to do. Answers how far the view's first table is, and where it is to get, while there is no other.
+    async fn look(&self, watch: &mut Watch) -> Result<Option<(Position, Position)>, ViewError> {
+        let store = &*self.parts.ground.store;
+        self.note_halts(watch).await?;
+        let head = *self.parts.ground.head.borrow();
+        let mut rows = store.tables().await?;
+        if !rows.iter().any(|row| row.table.is_of(self.view) && row.state.is_kept_up()) {
+            store.begin(self.view, head).await?;
+            rows = store.tables().await?;
+        }
+        let mut mine: Vec<TableRow> = rows.extract_if(.., |row| row.table.is_of(self.view)).collect();
+        watch.running.retain(|table, _| mine.iter().any(|row| row.table == *table && row.state.is_kept_up()));
+        for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
+            if row.stopped.is_some() && watch.is_first {
+                store.resume(&row.table).await?;
+                row.stopped = None;
+            }
+            if row.stopped.is_none() && !watch.running.contains_key(&row.table) {
+                let running = self.start(&row.table, &watch.tenure).await?;
+                watch.running.insert(row.table.clone(), running);
+            }
+        }
+        watch.is_first = false;
+        let (mut is_live, mut building) = (mine.iter().any(|row| row.state == State::Live), None);
+        for row in mine.iter().filter(|row| row.state == State::Building) {
+            if row.checkpoint.position >= head {
+                self.switch(row, &watch.tenure).await?;
+                is_live = true;
+            } else if row.stopped.is_none() {
+                building = Some((row.checkpoint.position, row.target));
+            }
+        }
+        let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
+        self.drop_unread(mine.iter().chain(of_others)).await?;
+        watch.is_building = building.is_some();
+        self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
+        Ok(building.filter(|_| !is_live))
+    }
+
+    /// Starts a projector for the table, with the events that administrators took out of it by now.
+    async fn start(&self, table: &Table, tenure: &Tenure) -> Result<Running, ViewError> {
+        let Parts { ground, tail, cache, health, .. } = self.parts.clone();
+        ground.store.take_over(table, tenure.token).await?;
+        let told = Told::new(Publisher::new(cache, key(table), tenure.token));
+        let skips = self.skips().await?;
+        let projector = Projector::new(self.fold.clone(), table.clone(), tenure.token, skips, ground, told.clone());
+        health.recover(&format!("projection:{}", self.view.name));
+        let mut renewed = tenure.clone();
+        let heartbeat = tokio::spawn(async move {
+            loop {
+                renewed.renewed().await;
+                told.lock().await.again().await;
+            }
+        });
+        Ok(Running { projector: tokio::spawn(follow(tail, projector, health)), heartbeat })
+    }
+
+    /// Writes down which projectors stopped, and why; unless the event was taken out meanwhile.
+    async fn note_halts(&self, watch: &mut Watch) -> Result<(), ViewError> {
+        let ended: Vec<Table> =
+            watch.running.iter().filter(|(_, it)| it.projector.is_finished()).map(|(table, _)| table.clone()).collect();
+        for table in ended {
+            let Some(running) = watch.running.get_mut(&table) else { continue };
+            let halted = (&mut running.projector).await;
+            running.heartbeat.abort();
+            if let Ok(Halted { position, reason }) = halted
+                && !self.skips().await?.holds(position)
+            {
+                let stopped = Stopped { position, reason };
+                match self.parts.ground.store.stop(&table, watch.tenure.token, stopped).await {
+                    Ok(()) | Err(ViewError::Gone) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            watch.running.remove(&table);
+        }
+        Ok(())
+    }
+
+    /// Lets readers have what has caught up.
+    async fn switch(&self, row: &TableRow, tenure: &Tenure) -> Result<(), ViewError> {
+        self.parts.ground.store.make_live(&row.table, tenure.token).await?;
+        info!(table = %row.table, position = row.checkpoint.position, "a view was built, and is read from now on");
+        self.parts.ground.board.look_within(Duration::ZERO).await
+    }
+
+    async fn drop_unread(&self, rows: impl Iterator<Item = &TableRow>) -> Result<(), ViewError> {
+        for row in rows.filter(|row| row.unread_for >= UNREAD_MAX) {
+            let is_droppable = match row.state {
+                State::Retired | State::Cancelled => true,
+                State::Live => !row.table.is_of(self.view),
+                State::Building => false,
+            };
+            if is_droppable {
+                self.parts.ground.store.drop_table(&row.table).await?;
+                info!(table = %row.table, "a view that nobody reads any more was dropped");
+            }
+        }
+        Ok(())
+    }
+
+    /// The events that administrators took out of this version of the projection.
+    async fn skips(&self) -> Result<Skips, ViewError> {
+        skips(&*self.fold, &self.parts.dispatcher, &self.parts.tail).await.map_err(ViewError::of_log)
+    }
+}
