@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     config::Settings,
     dispatch::Dispatcher,
-    log::incarnation::Incarnation,
+    log::{incarnation::Incarnation, tail::Tail},
     rollback::SetBack,
     stores::Stores,
     time::rfc3339,
@@ -65,10 +65,11 @@ fn tell_accepted(accepted: &[SetBack], erased_again: &[Uuid]) {
 /// Compares every document of every view with one folded from the log alone; answers whether any differs.
 async fn compare(stores: &Stores) -> anyhow::Result<bool> {
     let directory = tempfile::tempdir()?;
+    let tail = Tail::new(stores.log.clone(), stores.codec.clone());
     let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
     let mut folds = Vec::new();
     for fold in marvin_projections::all() {
-        let skips = skips(&*fold, &dispatcher, &*stores.log, &stores.codec).await?;
+        let skips = skips(&*fold, &dispatcher, &tail).await?;
         folds.push((fold, skips));
     }
     let comparer = Comparer {

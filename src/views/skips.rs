@@ -4,48 +4,33 @@ use marvin_domain::{
     projection::{self, Projection},
 };
 use marvin_projections::{Fold, Skips};
-use uuid::Uuid;
 
 use crate::{
     dispatch::{DispatchError, Dispatcher},
-    log::{EventLog, ReadError, codec::Codec},
+    log::{ReadError, tail::Tail},
 };
 
 /// What the projection's version passes over, as recorded by now.
 ///
 /// # Errors
 /// `Unavailable` or `Corrupt`.
-pub async fn skips(
-    fold: &dyn Fold,
-    dispatcher: &Dispatcher,
-    log: &dyn EventLog,
-    codec: &Codec,
-) -> Result<Skips, DispatchError> {
+pub async fn skips(fold: &dyn Fold, dispatcher: &Dispatcher, tail: &Tail) -> Result<Skips, DispatchError> {
     let loaded = dispatcher.load(projection::stream(fold.name(), fold.version())).await?;
     let mut skips = Skips::default();
     let Ok(projection) = <&Projection>::try_from(&loaded.state) else { return Ok(skips) };
     for position in projection.skipped() {
-        skips.add(position, touched(fold, log, codec, position).await?);
+        skips.add(position, touched(fold, tail, position).await?);
     }
     Ok(skips)
 }
 
 /// The documents that the event at `position` would have changed. None of one that nobody can read any more, or about which
 /// the projection panics: those may well be why it is skipped.
-async fn touched(
-    fold: &dyn Fold,
-    log: &dyn EventLog,
-    codec: &Codec,
-    position: Position,
-) -> Result<Vec<Uuid>, ReadError> {
-    let opened = match log.read(position.saturating_sub(1), 1).await {
-        Ok(rows) => codec.open(rows).await,
-        Err(error) => Err(error),
+async fn touched(fold: &dyn Fold, tail: &Tail, position: Position) -> Result<Vec<uuid::Uuid>, ReadError> {
+    let found = match tail.read(position.saturating_sub(1), 1).await {
+        Err(ReadError::Corrupt { .. }) => Vec::new(),
+        found => found?,
     };
-    let events = match opened {
-        Err(ReadError::Corrupt { .. }) => return Ok(Vec::new()),
-        opened => opened?,
-    };
-    let event = events.first().filter(|event| event.position == position);
+    let event = found.first().filter(|event| event.position == position);
     Ok(event.map(|event| fold.ids(event).unwrap_or_default()).unwrap_or_default())
 }

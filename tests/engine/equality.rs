@@ -3,7 +3,7 @@ use crate::stack::{Stack, meta};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use marvin::{
-    log::checkpoint::Checkpoint,
+    log::{checkpoint::Checkpoint, tail::Tail},
     store::StoreError,
     views::{
         Filter, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
@@ -74,7 +74,7 @@ impl Scene {
 
     async fn skips(&self) -> Skips {
         let Stack { stores, dispatcher, .. } = &self.stack;
-        skips(&*tasks(), dispatcher, &*stores.log, &stores.codec).await.unwrap()
+        skips(&*tasks(), dispatcher, &Tail::new(stores.log.clone(), stores.codec.clone())).await.unwrap()
     }
 
     /// Changes the live table by hand.
