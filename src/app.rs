@@ -94,8 +94,6 @@ impl App {
                 head: tail.head(),
             },
             tail: tail.clone(),
-            log: log.clone(),
-            codec: codec.clone(),
             dispatcher: dispatcher.clone(),
             cache: cache.clone(),
             holder: holder.clone(),

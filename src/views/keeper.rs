@@ -17,8 +17,6 @@ use crate::{
     duty::holder::{Holder, Tenure},
     health::Health,
     log::{
-        EventLog,
-        codec::Codec,
         subscription::{Halted, follow},
         tail::Tail,
     },
@@ -36,8 +34,6 @@ const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Parts {
     pub ground: Ground,
     pub tail: Arc<Tail>,
-    pub log: Arc<dyn EventLog>,
-    pub codec: Codec,
     pub dispatcher: Dispatcher,
     pub cache: Arc<dyn Cache>,
     pub holder: Arc<Holder>,
@@ -230,7 +226,6 @@ impl Keeper {
 
     /// The events that administrators took out of this version of the projection.
     async fn skips(&self) -> Result<Skips, ViewError> {
-        let Parts { dispatcher, log, codec, .. } = &self.parts;
-        skips(&*self.fold, dispatcher, &**log, codec).await.map_err(ViewError::of_log)
+        skips(&*self.fold, &self.parts.dispatcher, &self.parts.tail).await.map_err(ViewError::of_log)
     }
 }
