@@ -49,7 +49,8 @@ impl Holder {
                 proven = asked;
                 continue;
             }
-            match tokio::time::timeout(PATIENCE, self.duties.renew(self.id, TTL)).await {
+            let deadline = proven + PATIENCE;
+            match tokio::time::timeout_at(deadline.into(), self.duties.renew(self.id, TTL)).await {
                 Ok(Ok(held)) => {
                     proven = asked;
                     let held: HashMap<String, u64> = held.into_iter().collect();
@@ -61,10 +62,12 @@ impl Holder {
                         leases.renewals += 1;
                     });
                 }
-                outcome if proven.elapsed() >= PATIENCE => {
+                outcome if Instant::now() >= deadline => {
                     let reason = outcome.map_or_else(|late| late.to_string(), |answer| format!("{:?}", answer.err()));
                     warn!(reason, "duties could not be prolonged, and are given up");
                     self.leases.send_modify(|leases| leases.tokens.clear());
+                    // What is taken from now on is newer.
+                    proven = Instant::now();
                 }
                 _ => {}
             }
@@ -115,9 +118,10 @@ impl Tenure {
         self.leases.wait_for(|leases| leases.tokens.get(&self.duty) != Some(&self.token)).await.ok();
     }
 
-    /// Waits until the duty was prolonged once more.
+    /// Waits until the duty was prolonged once more; for ever once it is lost.
     pub async fn renewed(&mut self) {
         let known = self.leases.borrow_and_update().renewals;
-        self.leases.wait_for(|leases| leases.renewals > known).await.ok();
+        let held = |leases: &Leases| leases.tokens.get(&self.duty) == Some(&self.token);
+        self.leases.wait_for(|leases| leases.renewals > known && held(leases)).await.ok();
     }
 }

@@ -120,6 +120,13 @@ pub trait Follower: Send {
     /// # Errors
     /// See [`FollowError`].
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError>;
+    /// Finishes what it took and put off: what comes next cannot be read.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    async fn settle(&mut self) -> Result<(), FollowError> {
+        Ok(())
+    }
 }
 
 /// Where a follower stopped, and why.
@@ -162,10 +169,16 @@ async fn run(
 ) -> Result<std::convert::Infallible, FollowError> {
     let mut subscription = Subscription::new(tail.clone(), follower.resume().await?);
     loop {
-        let events = subscription.next().await.map_err(|error| match error {
-            ReadError::Corrupt { position, reason } => FollowError::Stop { position, reason },
-            ReadError::Unavailable(_) | ReadError::Keys(_) => FollowError::Again(chain(&error)),
-        })?;
+        let events = match subscription.next().await {
+            Ok(events) => events,
+            Err(ReadError::Corrupt { position, reason }) => {
+                follower.settle().await?;
+                return Err(FollowError::Stop { position, reason });
+            }
+            Err(error @ (ReadError::Unavailable(_) | ReadError::Keys(_))) => {
+                return Err(FollowError::Again(chain(&error)));
+            }
+        };
         follower.take(&events).await?;
         if *pause != RETRY_INITIAL {
             health.recover(&follower.name());

@@ -3,6 +3,7 @@
 use marvin_domain::Position;
 use std::{
     collections::HashMap,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,10 +30,12 @@ pub struct Serving {
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     pub serving: Option<Serving>,
+    /// What takes its place once it is as far: what was read is not unread by a switch.
+    next: Option<Serving>,
     /// How far the table is that is being filled, and where it is to get.
     pub building: Option<(Position, Position)>,
-    /// Whether the projector runs in this process, which then needs no look into the registry to know how far it is.
-    pub is_local: bool,
+    /// Whether the projector of the view's own version runs in this process.
+    is_local: bool,
 }
 
 pub struct Board {
@@ -102,16 +105,15 @@ impl Board {
             let building = rows.iter().find(|row| row.state == State::Building && row.table.is_of(*view));
             let building = building.map(|row| (row.checkpoint.position, row.target));
             seen.send_if_modified(|seen| {
-                let before = seen.serving.take();
-                seen.serving = serving.map(|row| match &before {
-                    Some(known) if *known.table == row.table => {
-                        Serving { table: known.table.clone(), position: known.position.max(row.checkpoint.position) }
-                    }
-                    _ => Serving { table: Arc::new(row.table.clone()), position: row.checkpoint.position },
+                let before = (seen.serving.take(), seen.next.take(), mem::replace(&mut seen.building, building));
+                let known = [&before.0, &before.1];
+                seen.serving = before.0.as_ref().and_then(|serving| {
+                    let row = rows.iter().find(|row| row.table == *serving.table)?;
+                    Some(serving_of(row, known))
                 });
-                let changed = seen.serving != before || seen.building != building;
-                seen.building = building;
-                changed
+                seen.next = serving.map(|row| serving_of(row, known));
+                seen.promote();
+                before != (seen.serving.clone(), seen.next.clone(), seen.building)
             });
         }
     }
@@ -119,14 +121,24 @@ impl Board {
     /// A projector of this process has committed up to `position`.
     pub fn reached(&self, table: &Table, position: Position) {
         let Some((_, seen)) = self.views.get(table.name.as_str()) else { return };
-        seen.send_if_modified(|seen| match &mut seen.serving {
-            Some(serving) if *serving.table == *table => {
-                let moved = position > serving.position;
-                serving.position = position.max(serving.position);
-                moved
+        seen.send_if_modified(|seen| {
+            let mut moved = false;
+            for known in [&mut seen.serving, &mut seen.next].into_iter().flatten() {
+                if *known.table == *table && position > known.position {
+                    (known.position, moved) = (position, true);
+                }
             }
-            _ => false,
+            seen.promote();
+            moved
         });
+    }
+
+    /// Whether readers of this process are given the table.
+    pub fn serves(&self, table: &Table) -> bool {
+        self.views.get(table.name.as_str()).is_some_and(|(_, seen)| {
+            let seen = seen.borrow();
+            [&seen.serving, &seen.next].into_iter().flatten().any(|known| *known.table == *table)
+        })
     }
 
     /// Whether the view's projector runs in this process from now on.
@@ -152,6 +164,28 @@ impl Board {
     fn tables(&self) -> Vec<Table> {
         let tables = self.views.values().filter_map(|(_, seen)| Some(seen.borrow().serving.as_ref()?.table.clone()));
         tables.map(|table| (*table).clone()).collect()
+    }
+}
+
+impl Seen {
+    /// Whether the table that answers is kept up in this process, which then needs no look into the registry to know how far it is.
+    pub fn is_followed_here(&self, version: u32) -> bool {
+        self.is_local && self.serving.as_ref().is_some_and(|serving| serving.table.version == version)
+    }
+
+    fn promote(&mut self) {
+        let reached = self.serving.as_ref().map_or(0, |serving| serving.position);
+        if let Some(next) = self.next.take_if(|next| next.position >= reached) {
+            self.serving = Some(next);
+        }
+    }
+}
+
+/// A table as far as it is known to be.
+fn serving_of(row: &TableRow, known: [&Option<Serving>; 2]) -> Serving {
+    match known.into_iter().flatten().find(|known| *known.table == row.table) {
+        Some(known) => Serving { table: known.table.clone(), position: known.position.max(row.checkpoint.position) },
+        None => Serving { table: Arc::new(row.table.clone()), position: row.checkpoint.position },
     }
 }
 

@@ -2,7 +2,7 @@
 //! caught up, and drops what nobody reads. Knows nothing of documents.
 use marvin_domain::Position;
 use marvin_projections::{Fold, Skips};
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, mem, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinHandle};
 use tracing::{info, warn};
 
@@ -61,6 +61,16 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    /// Ends it, or answers what ended it. Nothing of it runs any more then.
+    async fn end(mut self) -> Option<Halted> {
+        if !self.projector.is_finished() {
+            self.projector.abort();
+        }
+        (&mut self.projector).await.ok()
+    }
+}
+
 /// One tenure of the duty.
 struct Watch {
     tenure: Tenure,
@@ -69,6 +79,8 @@ struct Watch {
     is_first: bool,
     /// A projector is filling a table.
     is_building: bool,
+    /// Where the log ended at the look before. What has got there keeps pace, though under load it never stands at the very end.
+    head_before: Position,
 }
 
 impl Keeper {
@@ -82,13 +94,22 @@ impl Keeper {
         loop {
             let tenure = self.parts.holder.take(&duty).await;
             let mut lost = tenure.clone();
-            let watch = Watch { tenure, running: HashMap::new(), is_first: true, is_building: false };
+            let watch = Watch {
+                tenure,
+                running: HashMap::new(),
+                is_first: true,
+                is_building: false,
+                head_before: Position::MAX,
+            };
             self.parts.ground.board.set_local(self.view.name, true);
             tokio::select! {
                 () = lost.lost() => warn!(duty, "another process may have this duty now"),
                 never = self.keep(watch) => match never {},
             }
             self.parts.ground.board.set_local(self.view.name, false);
+            // How the view is, whoever has the duty says from now on.
+            self.parts.health.recover(&self.part());
+            self.parts.health.recover(&self.projection());
         }
     }
 
@@ -97,7 +118,7 @@ impl Keeper {
         loop {
             // Before the look: what is asked for during it is not missed.
             let poked = self.parts.poke.notified();
-            let part = format!("view:{}", self.view.name);
+            let part = self.part();
             match self.look(&mut watch).await {
                 Ok(None) if failing => {
                     self.parts.health.recover(&part);
@@ -134,7 +155,7 @@ impl Keeper {
             rows = store.tables().await?;
         }
         let mut mine: Vec<TableRow> = rows.extract_if(.., |row| row.table.is_of(self.view)).collect();
-        watch.running.retain(|table, _| mine.iter().any(|row| row.table == *table && row.state.is_kept_up()));
+        self.end_unkept(watch, &mine).await;
         for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
             if row.stopped.is_some() && watch.is_first {
                 store.resume(&row.table).await?;
@@ -146,19 +167,21 @@ impl Keeper {
             }
         }
         watch.is_first = false;
+        let enough = mem::replace(&mut watch.head_before, head).min(head);
         let (mut is_live, mut building) = (mine.iter().any(|row| row.state == State::Live), None);
         for row in mine.iter().filter(|row| row.state == State::Building) {
-            if row.checkpoint.position >= head {
+            if row.checkpoint.position >= enough && row.stopped.is_none() {
                 self.switch(row, &watch.tenure).await?;
                 is_live = true;
             } else if row.stopped.is_none() {
                 building = Some((row.checkpoint.position, row.target));
             }
         }
+        // Before anything is dropped: what is read here is known then.
+        self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
         let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
         self.drop_unread(mine.iter().chain(of_others)).await?;
         watch.is_building = building.is_some();
-        self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
         Ok(building.filter(|_| !is_live))
     }
 
@@ -169,7 +192,7 @@ impl Keeper {
         let told = Told::new(Publisher::new(cache, key(table), tenure.token));
         let skips = self.skips().await?;
         let projector = Projector::new(self.fold.clone(), table.clone(), tenure.token, skips, ground, told.clone());
-        health.recover(&format!("projection:{}", self.view.name));
+        health.recover(&self.projection());
         let mut renewed = tenure.clone();
         let heartbeat = tokio::spawn(async move {
             loop {
@@ -185,10 +208,9 @@ impl Keeper {
         let ended: Vec<Table> =
             watch.running.iter().filter(|(_, it)| it.projector.is_finished()).map(|(table, _)| table.clone()).collect();
         for table in ended {
-            let Some(running) = watch.running.get_mut(&table) else { continue };
-            let halted = (&mut running.projector).await;
-            running.heartbeat.abort();
-            if let Ok(Halted { position, reason }) = halted
+            // Whatever fails from here on, it is started again, and stops at the same event again.
+            let Some(running) = watch.running.remove(&table) else { continue };
+            if let Some(Halted { position, reason }) = running.end().await
                 && !self.skips().await?.holds(position)
             {
                 let stopped = Stopped { position, reason };
@@ -197,9 +219,27 @@ impl Keeper {
                     Err(error) => return Err(error),
                 }
             }
-            watch.running.remove(&table);
         }
         Ok(())
+    }
+
+    /// Ends what writes to tables that were retired, cancelled or dropped. It may have found out by itself, and said so.
+    async fn end_unkept(&self, watch: &mut Watch, rows: &[TableRow]) {
+        let is_kept = |table: &Table| rows.iter().any(|row| row.table == *table && row.state.is_kept_up());
+        for (_, running) in watch.running.extract_if(|table, _| !is_kept(table)) {
+            running.end().await;
+            self.parts.health.recover(&self.projection());
+        }
+    }
+
+    /// The view's name in `/readyz`.
+    fn part(&self) -> String {
+        format!("view:{}", self.view.name)
+    }
+
+    /// Its projectors' name there.
+    fn projection(&self) -> String {
+        format!("projection:{}", self.view.name)
     }
 
     /// Lets readers have what has caught up.
@@ -216,7 +256,8 @@ impl Keeper {
                 State::Live => !row.table.is_of(self.view),
                 State::Building => false,
             };
-            if is_droppable {
+            // After a pause of all processes nobody has said so yet.
+            if is_droppable && !self.parts.ground.board.serves(&row.table) {
                 self.parts.ground.store.drop_table(&row.table).await?;
                 info!(table = %row.table, "a view that nobody reads any more was dropped");
             }

@@ -108,11 +108,17 @@ impl Projector {
         let failed = |error: ViewError| follow_error(&error, last);
         self.forget_erased(events);
         let mut plan = self.fold.plan(events, &self.skips, self.lanes.len());
+        // What one event touches is loaded, however much that is.
+        let bytes_max = if events.len() == 1 { usize::MAX } else { LOADED_BYTES_MAX / self.lanes.len() };
         let changed = loop {
-            match self.fold_lanes(&plan).await.map_err(failed)? {
-                Folded::Sealed(changed) => break changed,
-                Folded::Failed(failure) => plan.stop_before(failure),
-                Folded::TooMuch => {
+            match self.fold_lanes(&plan, bytes_max).await {
+                Ok(Folded::Sealed(changed)) => break changed,
+                Ok(Folded::Failed(failure)) => plan.stop_before(failure),
+                // A document that cannot be read stops the table at the first event that touches it.
+                Err(error) if events.len() == 1 || !matches!(error, ViewError::Corrupt { .. }) => {
+                    return Err(failed(error));
+                }
+                Ok(Folded::TooMuch) | Err(_) => {
                     let (front, back) = events.split_at(events.len() / 2);
                     Box::pin(self.project(front)).await?;
                     return Box::pin(self.project(back)).await;
@@ -137,8 +143,7 @@ impl Projector {
     }
 
     /// Folds what the plan deals to each lane, side by side where it is much.
-    async fn fold_lanes(&mut self, plan: &Plan) -> Result<Folded, ViewError> {
-        let bytes_max = LOADED_BYTES_MAX / self.lanes.len();
+    async fn fold_lanes(&mut self, plan: &Plan, bytes_max: usize) -> Result<Folded, ViewError> {
         let is_parallel = plan.lanes.iter().map(Vec::len).sum::<usize>() >= PARALLEL_TOUCHES_MIN;
         let folding = mem::take(&mut self.lanes).into_iter().zip(&plan.lanes).map(|(mut lane, touches)| {
             let (ground, table, touches) = (self.ground.clone(), self.table.clone(), touches.clone());
@@ -288,6 +293,10 @@ impl Follower for Projector {
         if self.may_gather(events) {
             return Ok(());
         }
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> Result<(), FollowError> {
         let batch = mem::take(&mut self.pending);
         self.project(&batch).await
     }

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use marvin_domain::Position;
 use marvin_projections::{Projection, RawDocument};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::{
@@ -68,7 +68,7 @@ impl Views {
                 if reached(&seen) >= position {
                     return Ok(());
                 }
-                seen.is_local
+                seen.is_followed_here(P::VERSION)
             };
             if Instant::now() >= deadline {
                 let reached = reached(&seen.borrow());
@@ -79,7 +79,7 @@ impl Views {
                 () = sleep_until(deadline.min(Instant::now() + pause)) => {
                     if !is_local {
                         // Out of reach, it is as far as it was.
-                        self.board.look_within(pause / 2).await.ok();
+                        timeout_at(deadline, self.board.look_within(pause / 2)).await.ok();
                     }
                     pause = (pause * 2).min(LOOK_PAUSE_MAX);
                 }

@@ -7,6 +7,9 @@ mod postgres;
 mod proxy;
 #[path = "../support/redis.rs"]
 mod redis_server;
+#[allow(dead_code)]
+#[path = "../engine/stack.rs"]
+mod stack;
 #[path = "../support/wait.rs"]
 mod wait;
 
@@ -14,6 +17,7 @@ mod cache;
 mod checkpoints;
 mod duties;
 mod incarnations;
+mod keeping;
 mod log;
 mod slots;
 mod subjects;

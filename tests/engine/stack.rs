@@ -32,9 +32,9 @@ pub struct Stack {
     pub tail: Arc<Tail>,
 }
 
-async fn stores(directory: &tempfile::TempDir) -> Stores {
+async fn stores(directory: &tempfile::TempDir, flags: Flags) -> Stores {
     let data_dir = Some(directory.path().join("data").display().to_string());
-    let settings = Settings::load(&Flags { data_dir, ..Flags::default() }, []).unwrap();
+    let settings = Settings::load(&Flags { data_dir, ..flags }, []).unwrap();
     Stores::open(&settings).await.unwrap()
 }
 
@@ -44,7 +44,12 @@ impl Stack {
     }
 
     pub async fn over(directory: tempfile::TempDir) -> Self {
-        let stores = stores(&directory).await;
+        Self::on(directory, Flags::default()).await
+    }
+
+    /// On the stores that `flags` name.
+    pub async fn on(directory: tempfile::TempDir, flags: Flags) -> Self {
+        let stores = stores(&directory, flags).await;
         let log: Arc<dyn EventLog> = stores.log.clone();
         let dispatcher = Dispatcher::new(log.clone(), stores.codec.clone());
         let tail = Tail::new(log, stores.codec.clone());

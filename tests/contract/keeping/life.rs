@@ -1,0 +1,217 @@
+//! A table's life: built, read, kept up, rebuilt beside what serves, and dropped when nobody reads it.
+use super::{Adapter, Names, Node, World, changed, is_live_at, named, view};
+use crate::wait::eventually;
+use marvin::views::{State, TableRow, ViewError, ViewStore};
+use marvin_projections::fold_of;
+use rstest::rstest;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use uuid::Uuid;
+
+type One = Names<1>;
+type Two = Names<2>;
+
+/// The version of the projection whose document is answered.
+async fn version_read(node: &Node, id: Uuid) -> Result<u32, ViewError> {
+    Ok(node.views.get::<Two>(id, 0).await?.expect("it was created").version)
+}
+
+async fn some_agents(world: &World, count: usize) -> Uuid {
+    let mut id = Uuid::nil();
+    for number in 0..count {
+        id = named(world, &format!("agent {number}"), "").await;
+    }
+    id
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_new_instance_serves_at_once(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let node = Node::keeping(&world, &marvin_projections::all());
+    node.board.first_look(Duration::from_millis(900)).await;
+    for fold in marvin_projections::all() {
+        assert!(node.board.watch(fold.name()).borrow().serving.is_some(), "{} does not answer", fold.name());
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_log_without_tables_is_folded_before_anybody_reads(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 5).await;
+    world.store.holds_writes.send_replace(Some((2, 1)));
+    let node = Node::keeping(&world, &[fold_of::<Two>()]);
+    world.until("a table is begun", view::<Two>(), |rows| !rows.is_empty()).await;
+    eventually("how far it is", async || {
+        let answer = version_read(&node, id).await;
+        assert!(matches!(answer, Err(ViewError::Building { .. })), "{answer:?}");
+        matches!(answer, Err(ViewError::Building { position: 0, target: 5, .. })).then_some(())
+    })
+    .await;
+    eventually("it is told", async || node.health.degraded().into_iter().find(|it| it.name == "view:names")).await;
+    world.store.holds_writes.send_replace(None);
+    world.live(view::<Two>()).await;
+    node.first_look().await;
+    assert_eq!(version_read(&node, id).await.unwrap(), 2);
+    eventually("it is well", async || node.health.degraded().is_empty().then_some(())).await;
+    assert_eq!(world.assert_equal(fold_of::<Two>()).await, (5, 0));
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_higher_version_is_built_beside_what_serves_and_both_are_kept_up_for_their_programs(
+    #[case] adapter: Adapter,
+) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let old = Node::keeping(&world, &[fold_of::<One>()]);
+    let table = world.live(view::<One>()).await;
+    world.store.holds_switch.store(true, SeqCst);
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    let built = |rows: &[TableRow]| rows.iter().any(|row| row.checkpoint.position == 3);
+    world.until("the new table is filled", view::<Two>(), built).await;
+    new.first_look().await;
+    assert_eq!(version_read(&new, id).await.unwrap(), 1, "what serves meanwhile");
+    // What the old program writes is read by the new one, which does not follow it.
+    let position = changed(&world, id, "new").await;
+    new.views.wait::<Two>(position).await.unwrap();
+    let read = new.views.get::<Two>(id, position).await.unwrap().unwrap();
+    assert_eq!((read.version, read.description.as_str()), (1, "new"));
+    world.store.holds_switch.store(false, SeqCst);
+    eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
+    let position = changed(&world, id, "newer").await;
+    for (node, version) in [(&old, 1), (&new, 2)] {
+        node.views.wait::<Two>(position).await.unwrap();
+        let read = node.views.get::<Two>(id, position).await.unwrap().unwrap();
+        assert_eq!((read.version, read.description.as_str()), (version, "newer"));
+    }
+    assert_eq!(world.states(view::<One>()).await, [(table.build, State::Live)]);
+    assert_eq!(world.assert_equal(fold_of::<One>()).await, (3, 0));
+    assert_eq!(world.assert_equal(fold_of::<Two>()).await, (3, 0));
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_rebuild_takes_the_place_of_what_served_and_leaves_the_projection_well(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let node = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    world.store.begin(view::<One>(), world.head()).await.unwrap();
+    node.poke.notify_waiters();
+    // While it goes on, so that what wrote to the old table finds it retired.
+    let switched = async || world.states(view::<One>()).await == [(1, State::Retired), (2, State::Live)];
+    eventually("the rebuild serves", async || {
+        changed(&world, id, "changes").await;
+        switched().await.then_some(())
+    })
+    .await;
+    changed(&world, id, "last").await;
+    world.live(view::<One>()).await;
+    eventually("nothing is degraded", async || node.health.degraded().is_empty().then_some(())).await;
+    assert_eq!(world.assert_equal(fold_of::<One>()).await, (3, 0));
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_rebuild_that_is_cancelled_stands_still_and_goes_on_from_there(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let node = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    world.store.holds_switch.store(true, SeqCst);
+    let rebuilt = world.store.begin(view::<One>(), world.head()).await.unwrap().table;
+    node.poke.notify_waiters();
+    let at = |position| {
+        move |rows: &[TableRow]| rows.iter().any(|row| row.table.build == 2 && row.checkpoint.position == position)
+    };
+    world.until("it is filled", view::<One>(), at(3)).await;
+    world.store.cancel(&rebuilt).await.unwrap();
+    let position = changed(&world, id, "meanwhile").await;
+    world.until("the other goes on", view::<One>(), |rows| is_live_at(rows, position)).await;
+    world.store.holds_switch.store(false, SeqCst);
+    assert_eq!(world.states(view::<One>()).await, [(1, State::Live), (2, State::Cancelled)]);
+    let row = world.store.begin(view::<One>(), world.head()).await.unwrap();
+    assert_eq!((row.table.build, row.checkpoint.position), (2, 3), "what was filled is kept");
+    node.poke.notify_waiters();
+    world
+        .until("it serves", view::<One>(), |rows| rows[1].state == State::Live && rows[1].checkpoint.position == 4)
+        .await;
+    assert_eq!(world.assert_equal(fold_of::<One>()).await, (3, 0));
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_keeper_that_is_killed_while_it_builds_is_followed_by_one_that_goes_on(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    world.store.holds_switch.store(true, SeqCst);
+    let first = Node::keeping(&world, &[fold_of::<One>()]);
+    world.until("it is filled", view::<One>(), |rows| rows.iter().any(|row| row.checkpoint.position == 3)).await;
+    // It dies in the middle of a write.
+    world.store.holds_writes.send_replace(Some((1, 1)));
+    changed(&world, id, "lost on the way").await;
+    first.killed().await;
+    world.store.holds_writes.send_replace(None);
+    world.store.holds_switch.store(false, SeqCst);
+    let _second = Node::keeping(&world, &[fold_of::<One>()]);
+    assert_eq!(world.live(view::<One>()).await.build, 1, "it does not begin anew");
+    assert_eq!(world.assert_equal(fold_of::<One>()).await, (3, 0));
+}
+
+/// As after a day in which no process ran.
+async fn nobody_read_for_a_day(world: &World) {
+    match &world.database {
+        None => {
+            let path = world.stack.directory.path().join("data/views.db");
+            let file = rusqlite::Connection::open(path).unwrap();
+            file.busy_timeout(Duration::from_secs(5)).unwrap();
+            file.execute("UPDATE tables SET read_at = read_at - 90000000", []).unwrap();
+        }
+        Some(database) => {
+            let sql =
+                format!("UPDATE \"{}_views\".tables SET read_at = read_at - interval '25 hours'", database.instance);
+            database.stranger().await.batch_execute(&sql).await.unwrap();
+        }
+    }
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn tables_that_nobody_read_for_a_day_are_dropped_and_none_that_is_read(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let old = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    world.store.begin(view::<One>(), 0).await.unwrap();
+    let rebuilt = |rows: &[TableRow]| rows.iter().any(|row| row.table.build == 2 && row.state == State::Live);
+    world.until("it was rebuilt", view::<One>(), rebuilt).await;
+    assert_eq!(world.states(view::<One>()).await.len(), 2, "what was just retired stays");
+    old.closed().await;
+    world.store.holds_switch.store(true, SeqCst);
+    nobody_read_for_a_day(&world).await;
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    let states = async || world.states(view::<One>()).await;
+    eventually("the retired one is dropped", async || (states().await.len() == 1).then_some(())).await;
+    new.first_look().await;
+    assert_eq!(version_read(&new, id).await.unwrap(), 1, "what the new program reads meanwhile stays");
+    world.store.holds_switch.store(false, SeqCst);
+    eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
+    nobody_read_for_a_day(&world).await;
+    eventually("the old version is dropped", async || states().await.is_empty().then_some(())).await;
+    assert_eq!(world.states(view::<Two>()).await, [(1, State::Live)], "what is read stays");
+}

@@ -1,0 +1,120 @@
+//! An event that a projection cannot take stops it alone, exactly there, until the program is mended or the event is taken out.
+use super::{Adapter, Names, Node, World, changed, is_live_at, named, names::POISON, view};
+use crate::wait::eventually;
+use marvin::views::{State, TableRow, ViewStore};
+use marvin_projections::{agents::Agents, fold_of};
+use rstest::rstest;
+use std::sync::atomic::Ordering::SeqCst;
+
+type Fragile = Names<1, true>;
+type Mended = Names<1, false>;
+
+fn stopped_at(rows: &[TableRow]) -> Vec<Option<u64>> {
+    rows.iter().map(|row| row.stopped.as_ref().map(|stopped| stopped.position)).collect()
+}
+
+/// A node whose projection stopped, and where.
+async fn poisoned(world: &World) -> (Node, u64) {
+    let id = named(world, "good", "").await;
+    let node = Node::keeping(world, &[fold_of::<Fragile>(), fold_of::<Agents>()]);
+    world.live(view::<Fragile>()).await;
+    changed(world, id, "before").await;
+    let poison = changed(world, id, POISON).await;
+    let rows = world.until("it stops", view::<Fragile>(), |rows| stopped_at(rows) == [Some(poison)]).await;
+    assert_eq!(rows[0].checkpoint.position, poison - 1, "what is before it is in the table");
+    assert!(rows[0].stopped.as_ref().unwrap().reason.contains("poison"), "{:?}", rows[0].stopped);
+    named(world, "behind", "").await;
+    (node, poison)
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn it_stops_that_projection_alone_and_goes_on_once_it_is_taken_out(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let (node, poison) = poisoned(&world).await;
+    world.live(view::<Agents>()).await;
+    let told = node.health.degraded();
+    let told = told.iter().find(|part| part.name == "projection:names").expect("it is told");
+    assert_eq!(told.position, Some(poison));
+    // Tried again without being mended, it stops there again.
+    let table = world.rows(view::<Fragile>()).await[0].table.clone();
+    let writes = world.store.writes.load(SeqCst);
+    world.store.resume(&table).await.unwrap();
+    node.poke.notify_waiters();
+    world.until("it stops again", view::<Fragile>(), |rows| stopped_at(rows) == [Some(poison)]).await;
+    world.skip::<Fragile>(poison).await;
+    world.store.resume(&table).await.unwrap();
+    node.poke.notify_waiters();
+    world.live(view::<Fragile>()).await;
+    assert!(world.store.writes.load(SeqCst) > writes);
+    eventually("it is well", async || node.health.degraded().is_empty().then_some(())).await;
+    assert_eq!(world.assert_equal(fold_of::<Fragile>()).await, (2, 0));
+    // Nor does a rebuild meet it.
+    world.store.begin(view::<Fragile>(), world.head()).await.unwrap();
+    node.poke.notify_waiters();
+    let rebuilt = |rows: &[TableRow]| rows.iter().any(|row| row.table.build == 2 && row.state == State::Live);
+    world.until("it is rebuilt", view::<Fragile>(), rebuilt).await;
+    assert_eq!(world.assert_equal(fold_of::<Fragile>()).await, (2, 0));
+    assert_ne!(world.replayed(&fold_of::<Mended>()).await.len(), 0);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_restart_tries_once_and_a_mended_program_goes_on(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let (node, poison) = poisoned(&world).await;
+    node.closed().await;
+    let same = Node::keeping(&world, &[fold_of::<Fragile>()]);
+    eventually("it was tried", async || same.health.degraded().into_iter().find(|it| it.name == "projection:names"))
+        .await;
+    world.until("it stops again", view::<Fragile>(), |rows| stopped_at(rows) == [Some(poison)]).await;
+    same.closed().await;
+    let _mended = Node::keeping(&world, &[fold_of::<Mended>()]);
+    world.live(view::<Mended>()).await;
+    assert_eq!(world.rows(view::<Mended>()).await[0].stopped, None);
+    assert_eq!(world.assert_equal(fold_of::<Mended>()).await, (2, 0));
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_stop_that_cannot_be_noted_is_noted_once_the_store_is_back(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    world.store.lost_stops.store(2, SeqCst);
+    let (_node, poison) = poisoned(&world).await;
+    world.skip::<Fragile>(poison).await;
+    let table = world.rows(view::<Fragile>()).await[0].table.clone();
+    world.store.resume(&table).await.unwrap();
+    let end = world.head();
+    world.until("the keeper still works", view::<Fragile>(), |rows| is_live_at(rows, end)).await;
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn what_was_taken_out_while_another_table_stands_before_it_does_not_stop_that_one(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = named(&world, "good", "").await;
+    let node = Node::keeping(&world, &[fold_of::<Fragile>()]);
+    world.live(view::<Fragile>()).await;
+    let poison = changed(&world, id, POISON).await;
+    world.until("it stops", view::<Fragile>(), |rows| stopped_at(rows) == [Some(poison)]).await;
+    // The rebuild knows of no skip yet, and stands before the event.
+    world.store.holds_writes.send_replace(Some((1, 2)));
+    world.store.begin(view::<Fragile>(), world.head()).await.unwrap();
+    let taken_over = |rows: &[TableRow]| rows.iter().any(|row| row.table.build == 2 && row.token > 0);
+    node.poke.notify_waiters();
+    world.until("the rebuild runs", view::<Fragile>(), taken_over).await;
+    world.skip::<Fragile>(poison).await;
+    world.store.holds_writes.send_replace(None);
+    let rebuilt = |rows: &[TableRow]| rows.iter().any(|row| row.table.build == 2 && row.state == State::Live);
+    let rows = world.until("it is rebuilt", view::<Fragile>(), rebuilt).await;
+    assert_eq!(stopped_at(&rows)[1], None);
+    assert_eq!(world.assert_equal(fold_of::<Fragile>()).await, (1, 0));
+}

@@ -1,0 +1,112 @@
+//! A view store that fails where a test says so.
+use async_trait::async_trait;
+use marvin::{
+    log::checkpoint::Checkpoint,
+    store::StoreError,
+    views::{Filter, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore},
+};
+use marvin_domain::Position;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub struct Weather {
+    pub inner: Arc<dyn ViewStore>,
+    /// The next write fails, before or after it took place: the two halves of a crash.
+    pub crash_before: AtomicBool,
+    pub crash_after: AtomicBool,
+    /// No table becomes live.
+    pub holds_switch: AtomicBool,
+    /// So many notes that a table stopped fail.
+    pub lost_stops: AtomicUsize,
+    /// Documents and checkpoints of this table's version and build wait.
+    pub holds_writes: watch::Sender<Option<(u32, u32)>>,
+    /// Writes that were taken.
+    pub writes: AtomicUsize,
+}
+
+fn away() -> ViewError {
+    ViewError::Unavailable(StoreError::Closed)
+}
+
+impl Weather {
+    pub fn over(inner: Arc<dyn ViewStore>) -> Self {
+        Self {
+            inner,
+            crash_before: AtomicBool::new(false),
+            crash_after: AtomicBool::new(false),
+            holds_switch: AtomicBool::new(false),
+            lost_stops: AtomicUsize::new(0),
+            holds_writes: watch::Sender::default(),
+            writes: AtomicUsize::new(0),
+        }
+    }
+}
+
+#[async_trait]
+impl ViewStore for Weather {
+    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
+        self.inner.tables().await
+    }
+    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
+        self.inner.begin(view, target).await
+    }
+    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
+        self.inner.take_over(table, token).await
+    }
+    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        self.inner.load(table, ids).await
+    }
+    async fn store(
+        &self,
+        table: &Table,
+        documents: Vec<SealedDocument>,
+        checkpoint: Checkpoint,
+        token: u64,
+    ) -> Result<(), ViewError> {
+        if self.crash_before.swap(false, SeqCst) {
+            return Err(away());
+        }
+        let held = Some((table.version, table.build));
+        self.holds_writes.subscribe().wait_for(|held_back| *held_back != held).await.unwrap();
+        self.inner.store(table, documents, checkpoint, token).await?;
+        self.writes.fetch_add(1, SeqCst);
+        if self.crash_after.swap(false, SeqCst) { Err(away()) } else { Ok(()) }
+    }
+    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
+        self.inner.list(table, query).await
+    }
+    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
+        self.inner.count(table, filters).await
+    }
+    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
+        if self.holds_switch.load(SeqCst) {
+            return Err(away());
+        }
+        self.inner.make_live(table, token).await
+    }
+    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
+        if self.lost_stops.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(away());
+        }
+        self.inner.stop(table, token, stopped).await
+    }
+    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.resume(table).await
+    }
+    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.cancel(table).await
+    }
+    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.drop_table(table).await
+    }
+    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        self.inner.read_by_now(tables).await
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}
