@@ -23,7 +23,7 @@ step("makes a user, who sees what a member may", async () => {
   await signIn(member.page, MEMBER);
   await member.page.getByRole("link", { name: "Passenger forecast" }).click();
   await member.page.getByRole("button", { name: "Give it this task" }).waitFor();
-  for (const name of ["Users", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
+  for (const name of ["Users", "Projections", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
   await inspect(member.page, "19-member");
 });
 
@@ -94,6 +94,7 @@ step("serves a phone: the links fold away, and nothing stands out sideways", asy
     tasks: "/tasks",
     inbox: "/inbox",
     users: "/users",
+    projections: "/projections",
   });
 });
 
@@ -109,6 +110,7 @@ step("follows the system into the dark", async () => {
     tasks: "/tasks",
     inbox: "/inbox",
     users: "/users",
+    projections: "/projections",
   });
   await page.emulateMedia({ colorScheme: "light" });
 });

@@ -9,6 +9,7 @@ import type {
   LogEvent,
   Notification,
   Page,
+  Projection,
   Role,
   SessionAnswer,
   Task,
@@ -77,5 +78,14 @@ export interface UserDraft {
 export const users = (query: { cursor?: string | null } = {}) => list<User>("/users", query);
 export const createUser = (draft: UserDraft) => api.command<CommandAnswer>("POST", `${V1}/users`, draft);
 export const eraseUser = (id: string) => api.command<CommandAnswer>("DELETE", `${V1}/users/${id}`);
+
+// Projections
+const PROJECTIONS = `${V1}/projections`;
+export const projections = () => api.get<Page<Projection>>(PROJECTIONS);
+export const rebuildProjection = (name: string) => api.command<Projection>("POST", `${PROJECTIONS}/${name}/rebuild`);
+export const cancelRebuild = (name: string) => api.command<Projection>("DELETE", `${PROJECTIONS}/${name}/rebuild`);
+export const resumeProjection = (name: string) => api.command<Projection>("POST", `${PROJECTIONS}/${name}/resume`);
+export const skipEvent = (name: string, body: { position: number; reason: string }, idempotencyKey: string) =>
+  api.command<CommandAnswer>("POST", `${PROJECTIONS}/${name}/skip`, body, { idempotencyKey });
 
 export type { Answer };

@@ -15,6 +15,10 @@ export function number(value: number): string {
   return NUMBER.format(value);
 }
 
+export function whole(value: number): string {
+  return COUNT.format(value);
+}
+
 export function count(value: number, one: string, many: string): string {
   return `${COUNT.format(value)} ${value === 1 ? one : many}`;
 }
@@ -22,7 +26,10 @@ export function count(value: number, one: string, many: string): string {
 /** "320 ms", "4.2 s", "3 min 5 s": how long something took. */
 export function span(fromIso: string, toIso: string): string {
   const ms = Math.max(0, new Date(toIso).getTime() - new Date(fromIso).getTime());
-  if (!Number.isFinite(ms)) return "";
+  return Number.isFinite(ms) ? lasting(ms) : "";
+}
+
+export function lasting(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${number(ms / 1000)} s`;
   const minutes = Math.floor(ms / 60_000);

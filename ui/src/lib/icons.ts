@@ -10,6 +10,7 @@ import clock from "bootstrap-icons/icons/clock.svg?raw";
 import exclamationTriangle from "bootstrap-icons/icons/exclamation-triangle.svg?raw";
 import graphUp from "bootstrap-icons/icons/graph-up.svg?raw";
 import infoCircle from "bootstrap-icons/icons/info-circle.svg?raw";
+import layers from "bootstrap-icons/icons/layers.svg?raw";
 import list from "bootstrap-icons/icons/list.svg?raw";
 import listCheck from "bootstrap-icons/icons/list-check.svg?raw";
 import pause from "bootstrap-icons/icons/pause.svg?raw";
@@ -19,6 +20,7 @@ import play from "bootstrap-icons/icons/play.svg?raw";
 import plusLg from "bootstrap-icons/icons/plus-lg.svg?raw";
 import robot from "bootstrap-icons/icons/robot.svg?raw";
 import signpostSplit from "bootstrap-icons/icons/signpost-split.svg?raw";
+import skipForward from "bootstrap-icons/icons/skip-forward.svg?raw";
 import slashCircle from "bootstrap-icons/icons/slash-circle.svg?raw";
 import stopCircle from "bootstrap-icons/icons/stop-circle.svg?raw";
 import trash from "bootstrap-icons/icons/trash.svg?raw";
@@ -38,6 +40,7 @@ export const ICONS = {
   "exclamation-triangle": exclamationTriangle,
   "graph-up": graphUp,
   "info-circle": infoCircle,
+  layers,
   list,
   "list-check": listCheck,
   pause,
@@ -47,6 +50,7 @@ export const ICONS = {
   "plus-lg": plusLg,
   robot,
   "signpost-split": signpostSplit,
+  "skip-forward": skipForward,
   "slash-circle": slashCircle,
   "stop-circle": stopCircle,
   trash,

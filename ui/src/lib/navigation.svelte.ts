@@ -11,6 +11,7 @@ const ROUTES = [
   { pattern: "/tasks/:id", name: "task" },
   { pattern: "/inbox", name: "inbox" },
   { pattern: "/users", name: "users" },
+  { pattern: "/projections", name: "projections" },
   { pattern: "/sign-in", name: "sign-in" },
   { pattern: "/setup", name: "setup" },
 ] as const satisfies Routes<string>;

@@ -1,7 +1,7 @@
 // Words, tones and icons for the states of agents, tasks, users and notifications.
 import type { IconName } from "./icons";
 import type { Tone } from "./timeline";
-import type { AgentStatus, Severity, TaskStatus, User } from "./types";
+import type { AgentStatus, Projection, Severity, TaskStatus, User } from "./types";
 
 export interface Look {
   words: string;
@@ -30,6 +30,12 @@ export const USER_LOOKS: Record<User["status"], Look> = {
   active: { words: "Active", tone: "good", icon: "check-circle" },
   disabled: { words: "Disabled", tone: "warn", icon: "pause" },
   erased: { words: "Erased", tone: "neutral", icon: "slash-circle" },
+};
+
+export const PROJECTION_LOOKS: Record<Projection["state"], Look> = {
+  live: { words: "Live", tone: "good", icon: "check-circle" },
+  building: { words: "Being built", tone: "active", icon: "arrow-repeat" },
+  stopped: { words: "Stopped", tone: "bad", icon: "exclamation-triangle" },
 };
 
 export const SEVERITY_LOOKS: Record<Severity, Look> = {

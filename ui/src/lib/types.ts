@@ -128,6 +128,28 @@ export interface Notification {
   erased?: boolean;
 }
 
+/** A read model, and how far it has followed the log. */
+export interface Projection {
+  name: string;
+  version: number;
+  /** Of what is read; null while there is nothing to read yet. */
+  serving_version: number | null;
+  position: number;
+  lag: number;
+  state: "live" | "building" | "stopped";
+  /** The process that keeps it up. */
+  holder: string | null;
+  stopped: { position: number; reason: string } | null;
+  rebuild: Rebuild | null;
+}
+
+export interface Rebuild {
+  position: number;
+  target: number;
+  events_per_s: number | null;
+  seconds_left: number | null;
+}
+
 /** One CloudEvents 1.0 event; position and sequence are strings of digits there. */
 export interface LogEvent {
   id: string;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkEmail, checkName, checkOptionalNumber, checkPassword, checkRepeated, checkUuid, failures, parseJson } from "./validate";
+import { checkEmail, checkName, checkOptionalNumber, checkPassword, checkReason, checkRepeated, checkUuid, failures, parseJson } from "./validate";
 
 describe("names", () => {
   it("have_1_to_200_characters", () => {
@@ -42,6 +42,20 @@ describe("passwords", () => {
   it("must_be_repeated_exactly", () => {
     expect(checkRepeated("secret words", "secret words")).toBeNull();
     expect(checkRepeated("secret words", "secret word")).not.toBeNull();
+  });
+});
+
+describe("reasons", () => {
+  it("have_1_to_1000_characters", () => {
+    expect(checkReason("")).toContain("Write why");
+    expect(checkReason(" \n\t")).toContain("Write why");
+    expect(checkReason("ä".repeat(1000))).toBeNull();
+    expect(checkReason("ä".repeat(1001))).toContain("this has 1001");
+  });
+
+  it("may_have_lines_but_no_nul", () => {
+    expect(checkReason("one\ntwo")).toBeNull();
+    expect(checkReason("a\0b")).toContain("NUL");
   });
 });
 

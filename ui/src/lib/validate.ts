@@ -49,6 +49,16 @@ export function checkRepeated(password: string, repeated: string): Check {
   return password === repeated ? null : "The two passwords differ.";
 }
 
+/** Why an administrator did something that cannot be undone: kept in the log, a paragraph at most. */
+export const REASON_CHARACTERS_MAX = 1000;
+
+export function checkReason(reason: string): Check {
+  if (reason.trim() === "") return "Write why: others will read it later.";
+  if (characters(reason) > REASON_CHARACTERS_MAX) return `At most ${REASON_CHARACTERS_MAX} characters; this has ${characters(reason)}.`;
+  if (reason.includes("\0")) return "No NUL characters.";
+  return null;
+}
+
 export interface Range {
   min: number;
   max: number;

@@ -7,6 +7,7 @@ import AgentNew from "./AgentNew.svelte";
 import Agents from "./Agents.svelte";
 import Inbox from "./Inbox.svelte";
 import NotFound from "./NotFound.svelte";
+import Projections from "./Projections.svelte";
 import Setup from "./Setup.svelte";
 import SignIn from "./SignIn.svelte";
 import Task from "./Task.svelte";
@@ -23,6 +24,7 @@ export const pages: Record<RouteName | "not-found", Component<any>> = {
   task: Task,
   inbox: Inbox,
   users: Users,
+  projections: Projections,
   "sign-in": SignIn,
   setup: Setup,
   "not-found": NotFound,
