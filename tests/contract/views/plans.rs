@@ -56,7 +56,7 @@ fn combined(choices: &[(&'static str, Vec<Key>)]) -> Vec<Vec<Filter>> {
     choices.iter().fold(vec![Vec::new()], |chosen, (field, keys)| {
         let with = |key: &Key| {
             let condition = Filter::is(field, key.clone());
-            chosen.iter().map(|filters| [&filters[..], std::slice::from_ref(condition)].concat()).collect::<Vec<_>>()
+            chosen.iter().map(|filters| [&filters[..], std::slice::from_ref(&condition)].concat()).collect::<Vec<_>>()
         };
         chosen.iter().cloned().chain(keys.iter().flat_map(with)).collect()
     })
