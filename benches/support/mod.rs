@@ -79,6 +79,17 @@ pub fn take_turns(rounds: usize, mut reference: impl FnMut() -> f64, mut subject
 }
 
 impl Times {
+    /// Adds a round that was measured otherwise than by taking turns.
+    pub fn add(&mut self, reference: f64, subject: f64) {
+        self.reference.push(reference);
+        self.subject.push(subject);
+    }
+
+    /// The median time of one operation of ours.
+    pub fn ours(&self) -> f64 {
+        median(&self.subject)
+    }
+
     /// One line of the table, also shown at once: the median, least and greatest ratio of the rounds, and for orientation the
     /// median times of one operation, ours before the reference's.
     pub fn report(&self, name: &str, target: Target, ratio: Ratio) {
@@ -101,6 +112,12 @@ impl Times {
             &format!("{} / {}", time(subject), time(reference)),
         ]);
     }
+}
+
+/// One line for what is measured once and has another unit, which its name tells.
+pub fn report_once(name: &str, target: Target, measured: f64) {
+    let shown = format!("{measured:.0}");
+    print_line(&[name, &target.text(), &shown, &shown, &shown, "1", target.verdict(measured), ""]);
 }
 
 /// Something worth knowing about a run that is no ratio: a setting, a batch size.

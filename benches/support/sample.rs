@@ -41,14 +41,13 @@ impl Erasures for NobodyErased {
 /// A codec with real keys, and the people who have one.
 pub struct Keys {
     pub codec: Codec,
-    people: Vec<Uuid>,
+    pub sealer: Arc<Sealer>,
+    pub people: Vec<Uuid>,
 }
 
 impl Keys {
     pub async fn new(directory: &Path, suite: Suite) -> Self {
-        let key = MasterKey::load_or_create(&directory.join("master.key"), true).expect("the directory is writable");
-        let subjects = SqliteSubjects::open(&directory.join("subjects.db"), Arc::new(key)).await;
-        let subjects = Arc::new(subjects.expect("a new store opens"));
+        let subjects = subjects(directory, true).await;
         let mut people = Vec::with_capacity(PEOPLE);
         for person in 0..PEOPLE {
             let email = format!("person{person}@example.org");
@@ -56,7 +55,17 @@ impl Keys {
             let Registration::Created { user_id } = registration else { panic!("{email} is new") };
             people.push(user_id);
         }
-        Self { codec: Codec::new(Arc::new(Sealer::new(suite, subjects, Arc::new(NobodyErased)))), people }
+        Self::of(subjects, suite, people)
+    }
+
+    /// The same once more, to read with in another process: whose they are is not asked.
+    pub async fn reopen(directory: &Path, suite: Suite) -> Self {
+        Self::of(subjects(directory, false).await, suite, Vec::new())
+    }
+
+    fn of(subjects: Arc<SqliteSubjects>, suite: Suite, people: Vec<Uuid>) -> Self {
+        let sealer = Arc::new(Sealer::new(suite, subjects, Arc::new(NobodyErased)));
+        Self { codec: Codec::new(sealer.clone()), sealer, people }
     }
 
     /// Whose the stream of this id is.
@@ -89,6 +98,12 @@ impl Keys {
             streams: vec![StreamAppend { stream, expected: sequence - 1, events }],
         }
     }
+}
+
+async fn subjects(directory: &Path, is_new: bool) -> Arc<SqliteSubjects> {
+    let key = MasterKey::load_or_create(&directory.join("master.key"), is_new).expect("the directory is writable");
+    let subjects = SqliteSubjects::open(&directory.join("subjects.db"), Arc::new(key)).await;
+    Arc::new(subjects.expect("the store opens"))
 }
 
 pub fn new_stream() -> StreamId {

@@ -9,8 +9,7 @@ use marvin_domain::{
     task::{CancelReason, Phase, Submission, Task, TaskCommand},
 };
 use marvin_projections::{
-    Key,
-    steps::{StepDocument, Steps},
+    steps::{StepDocument, Steps, step_id},
     tasks::{TaskDocument, TaskStatus, Tasks},
 };
 use serde::{Deserialize, Serialize};
@@ -164,22 +163,17 @@ impl Api {
         Ok(self.reach::<Tasks>(request).await?.min(self.reach::<Steps>(request).await?))
     }
 
-    /// The steps of these tasks, by one query for all that have some.
-    async fn steps_of(&self, tasks: &[TaskDocument]) -> Result<TaskSteps, Problem> {
-        let with_steps = tasks.iter().filter(|task| task.steps > 0).map(|task| Key::from(task.id)).collect::<Vec<_>>();
-        let (mut steps, mut before) = (TaskSteps::new(), None);
-        let mut more = !with_steps.is_empty();
-        while more {
-            let filters = vec![Filter::In("task_id", with_steps.clone())];
-            let query = ListQuery { filters, order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
-            let found = self.views.list::<Steps>(query).await?;
-            more = found.len() >= PAGE_DOCUMENTS_MAX as usize;
-            before = found.last().map(|step| step.id);
-            for step in found {
+    /// The steps of these tasks, by their ids, which follow from the tasks'.
+    async fn steps_of(&self, tasks: &[TaskDocument], position: u64) -> Result<TaskSteps, Problem> {
+        let ids = tasks.iter().flat_map(|task| (1..=task.steps).map(|step| step_id(task.id, step)));
+        let ids = ids.collect::<Vec<_>>();
+        let mut steps = TaskSteps::new();
+        for ids in ids.chunks(PAGE_DOCUMENTS_MAX as usize) {
+            for step in self.views.get_all::<Steps>(ids, position).await? {
                 steps.entry(step.task_id).or_default().push(step);
             }
         }
-        steps.values_mut().for_each(|of_task| of_task.reverse());
+        steps.values_mut().for_each(|of_task| of_task.sort_unstable_by_key(|step| step.step));
         Ok(steps)
     }
 }
@@ -248,7 +242,7 @@ pub async fn list(
     let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
     let found = api.views.list::<Tasks>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
     let page = Page::of(LIST, found, query.limit, |task| task.id);
-    let steps = api.steps_of(&page.items).await?;
+    let steps = api.steps_of(&page.items, position).await?;
     let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }
@@ -265,7 +259,7 @@ pub async fn show(
     let task = api.views.get::<Tasks>(id.0, position).await?;
     let task = task.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
     let task = task.ok_or_else(Problem::not_found)?;
-    let steps = api.steps_of(std::slice::from_ref(&task)).await?;
+    let steps = api.steps_of(std::slice::from_ref(&task), position).await?;
     Ok(resource(position, task.sequence, &TaskBody::of(&task, &steps, &caller)))
 }
 

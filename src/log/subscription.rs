@@ -1,11 +1,14 @@
 //! Follows the log from a checkpoint: catches up in pages, then waits for a wake-up. Knows nothing of what followers do.
 use async_trait::async_trait;
-use marvin_domain::{Envelope, Position};
+use marvin_domain::{
+    AggregateKind, Envelope, Event, Position,
+    user::{UserErased, UserEvent},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, warn};
 
-use super::{ReadError, StoredEvent, tail::Tail};
+use super::{ReadError, StoredEvent, checkpoint::Checkpoint, tail::Tail};
 use crate::{health::Health, store::chain};
 
 /// Events read per batch: large enough to amortise a transaction, small enough to replay cheaply after a crash.
@@ -14,9 +17,41 @@ pub const BATCH_EVENTS_MAX: u32 = 500;
 const RETRY_INITIAL: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Which events a follower is given. The others are not even opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    All,
+    /// Those of these aggregates, and erasures of people.
+    Of(&'static [AggregateKind]),
+}
+
+impl Wanted {
+    pub(super) fn includes(self, kind: AggregateKind, event_type: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(kinds) => kinds.contains(&kind) || (is_erasure(kind, event_type)),
+        }
+    }
+}
+
+/// Whatever keeps people's words in clear has to hear of it.
+fn is_erasure(kind: AggregateKind, event_type: &str) -> bool {
+    const ERASED: Event = Event::User(UserEvent::Erased(UserErased {}));
+    kind == AggregateKind::User && event_type == ERASED.event_type()
+}
+
+/// The next events that are wanted. There may be none, and others behind the last of them: `end` is behind all of these.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub events: Vec<Arc<Envelope>>,
+    /// None when nothing has come yet.
+    pub end: Option<Checkpoint>,
+}
+
 /// A place in the log that moves forward.
 pub struct Subscription {
     tail: Arc<Tail>,
+    wanted: Wanted,
     head: watch::Receiver<Position>,
     after: Position,
     ahead: Option<Ahead>,
@@ -38,8 +73,12 @@ impl Drop for Ahead {
 impl Subscription {
     /// Reads what comes after `after`.
     pub fn new(tail: Arc<Tail>, after: Position) -> Self {
+        Self::of(tail, after, Wanted::All)
+    }
+
+    fn of(tail: Arc<Tail>, after: Position, wanted: Wanted) -> Self {
         let head = tail.head();
-        Self { tail, head, after, ahead: None }
+        Self { tail, wanted, head, after, ahead: None }
     }
 
     /// The position up to which events were answered.
@@ -52,18 +91,23 @@ impl Subscription {
     /// # Errors
     /// As [`Tail::read`]; the subscription stays where it was, so calling again tries again.
     pub async fn next(&mut self) -> Result<Vec<Arc<Envelope>>, ReadError> {
+        Ok(self.next_page().await?.0)
+    }
+
+    /// As [`next`](Self::next), those that are wanted, of which there may be none, and where the page ends.
+    async fn next_page(&mut self) -> Result<(Vec<Arc<Envelope>>, Checkpoint), ReadError> {
         loop {
             self.head.borrow_and_update();
-            let events = match self.tail.read_ring(self.after, BATCH_EVENTS_MAX as usize) {
-                Some(events) => {
+            let page = match self.tail.page_of_ring(self.after, BATCH_EVENTS_MAX as usize, self.wanted) {
+                Some(page) => {
                     self.ahead = None;
-                    events
+                    page
                 }
                 None => self.read_store().await?,
             };
-            if let Some(last) = events.last() {
-                self.after = last.position;
-                return Ok(events);
+            if let Some(end) = page.end {
+                self.after = end.position;
+                return Ok((page.events, end));
             }
             // The sender lives in the tail that this subscription holds.
             self.head.changed().await.ok();
@@ -71,7 +115,7 @@ impl Subscription {
     }
 
     /// A page from the store; the next one is read while this one is opened.
-    async fn read_store(&mut self) -> Result<Vec<Arc<Envelope>>, ReadError> {
+    async fn read_store(&mut self) -> Result<Page, ReadError> {
         let rows = match self.take_ahead().await? {
             Some(rows) => rows,
             None => self.tail.rows(self.after, BATCH_EVENTS_MAX).await?,
@@ -81,7 +125,8 @@ impl Subscription {
             let rows = tokio::spawn(async move { tail.rows(after, BATCH_EVENTS_MAX).await });
             self.ahead = Some(Ahead { after, rows });
         }
-        Ok(self.tail.open(rows).await?.into_iter().map(Arc::new).collect())
+        let (events, end) = self.tail.open(rows, self.wanted).await?.unzip();
+        Ok(Page { events: events.into_iter().flatten().map(Arc::new).collect(), end })
     }
 
     /// What was read ahead. Nothing found says nothing: it was read some time ago, and there may be events by now.
@@ -110,6 +155,10 @@ pub enum FollowError {
 pub trait Follower: Send {
     /// Stable and unique: it names the follower in logs and in `/readyz`.
     fn name(&self) -> String;
+    /// Which events it is given.
+    fn wanted(&self) -> Wanted {
+        Wanted::All
+    }
     /// The position behind which this follower wants events.
     ///
     /// # Errors
@@ -126,6 +175,13 @@ pub trait Follower: Send {
     /// As [`take`](Self::take).
     async fn settle(&mut self) -> Result<(), FollowError> {
         Ok(())
+    }
+    /// The same for who does not want all events: there may be none in the batch, and `end` is behind those that were left out.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    async fn take_to(&mut self, events: &[Arc<Envelope>], _end: Checkpoint) -> Result<(), FollowError> {
+        self.take(events).await
     }
 }
 
@@ -167,10 +223,10 @@ async fn run(
     health: &Health,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, FollowError> {
-    let mut subscription = Subscription::new(tail.clone(), follower.resume().await?);
+    let mut subscription = Subscription::of(tail.clone(), follower.resume().await?, follower.wanted());
     loop {
-        let events = match subscription.next().await {
-            Ok(events) => events,
+        let (events, end) = match subscription.next_page().await {
+            Ok(page) => page,
             Err(ReadError::Corrupt { position, reason }) => {
                 follower.settle().await?;
                 return Err(FollowError::Stop { position, reason });
@@ -179,7 +235,7 @@ async fn run(
                 return Err(FollowError::Again(chain(&error)));
             }
         };
-        follower.take(&events).await?;
+        follower.take_to(&events, end).await?;
         if *pause != RETRY_INITIAL {
             health.recover(&follower.name());
             *pause = RETRY_INITIAL;

@@ -9,7 +9,12 @@ use tokio::sync::watch;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{EventLog, ReadError, StoredEvent, codec::Codec};
+use super::{
+    EventLog, ReadError, StoredEvent,
+    checkpoint::Checkpoint,
+    codec::Codec,
+    subscription::{Page, Wanted},
+};
 use crate::health::Health;
 
 /// In `/readyz`.
@@ -84,7 +89,8 @@ impl Tail {
         if let Some(events) = self.read_ring(after, limit as usize) {
             return Ok(events);
         }
-        Ok(self.open(self.rows(after, limit).await?).await?.into_iter().map(Arc::new).collect())
+        let opened = self.open(self.rows(after, limit).await?, Wanted::All).await?;
+        Ok(opened.into_iter().flat_map(|(events, _)| events).map(Arc::new).collect())
     }
 
     /// A page from the store, still sealed. It ends before a row that cannot be read or is missing, so that those before it are
@@ -105,17 +111,24 @@ impl Tail {
         Ok(page)
     }
 
-    /// Opens a page, up to the first event that cannot be opened; only where that is the very first is it an error.
-    pub(super) async fn open(&self, mut rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
-        let Some(first) = rows.first().map(|row| row.position) else { return Ok(Vec::new()) };
+    /// Opens those of a page's events that are wanted, up to the first that cannot be opened; only where that is the very first of
+    /// the page is it an error. Answers them with where they end; nothing for an empty page.
+    pub(super) async fn open(
+        &self,
+        mut rows: Vec<StoredEvent>,
+        wanted: Wanted,
+    ) -> Result<Option<(Vec<Envelope>, Checkpoint)>, ReadError> {
         loop {
+            let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
+            let (first, end) = (first.position, Checkpoint { position: last.position, event_id: last.event_id });
             let limit = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            rows.retain(|row| wanted.includes(row.stream.kind, &row.event_type));
             match self.codec.open(rows).await {
                 // There may be another one before it: what is looked at later than keys is found later.
                 Err(ReadError::Corrupt { position, .. }) if position > first => {
                     rows = self.log.read(first - 1, readable(first - 1, position, limit)).await?;
                 }
-                opened => return opened,
+                opened => return Ok(Some((opened?, end))),
             }
         }
     }
@@ -129,6 +142,14 @@ impl Tail {
         let first = ring.events.front()?.0.position;
         let skip = usize::try_from((after + 1).checked_sub(first)?).ok()?;
         Some(ring.events.iter().skip(skip).take(limit).map(|(event, _)| event.clone()).collect())
+    }
+
+    /// As [`read_ring`](Self::read_ring), those that are wanted; an empty page without an end when there is nothing new.
+    pub(super) fn page_of_ring(&self, after: Position, limit: usize, wanted: Wanted) -> Option<Page> {
+        let mut events = self.read_ring(after, limit)?;
+        let end = events.last().map(|last| Checkpoint::behind(last));
+        events.retain(|event| wanted.includes(event.stream.kind, event.event.event_type()));
+        Some(Page { events, end })
     }
 
     /// Feeds the tail until the process ends. Runs once per process.
@@ -161,13 +182,12 @@ impl Tail {
     async fn take(&self, after: Position) -> Result<usize, ReadError> {
         let rows = self.rows(after, PAGE_EVENTS).await?;
         let sizes: Vec<usize> = rows.iter().map(|row| row.payload.len()).collect();
-        let events = self.open(rows).await?;
-        let Some(last) = events.last().map(|event| event.position) else { return Ok(0) };
+        let Some((events, end)) = self.open(rows, Wanted::All).await? else { return Ok(0) };
         {
             let mut ring = self.ring.write().expect("nothing panics while it holds the ring");
             events.into_iter().zip(&sizes).for_each(|(event, bytes)| ring.push(event, *bytes));
         }
-        self.head.send_replace(last);
+        self.head.send_replace(end.position);
         Ok(sizes.len())
     }
 }

@@ -13,14 +13,16 @@ use crate::{
     cache::{Entry, TableKey, publisher::Publisher},
     log::{
         checkpoint::Checkpoint,
-        subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Wanted},
     },
 };
 
 /// Lanes that fold side by side: as many cores as are worth it beside the reader of the log and the store.
 const LANES_MAX: usize = 4;
 /// Events folded at once while the table catches up: a task's whole life lies within, so that its document is written once.
-const CATCH_UP_EVENTS: usize = 4_000;
+pub const CATCH_UP_EVENTS: usize = 4_000;
+/// Where few events are of concern, the checkpoint moves after so many of the log all the same: a restart looks through these again.
+const CATCH_UP_POSITIONS: u64 = 16_000;
 /// Touches from which on the lanes work side by side; below it handing them over costs more than they do.
 const PARALLEL_TOUCHES_MIN: usize = 256;
 /// JSON bytes of documents that a table's lanes keep between batches: some thousand, which take several times as much in memory.
@@ -73,6 +75,10 @@ pub struct Projector {
     told: Arc<Mutex<Told>>,
     /// Taken from the log and not folded yet, while the table catches up.
     pending: Vec<Arc<Envelope>>,
+    /// Behind the last event that was taken or passed over.
+    seen: Checkpoint,
+    /// Behind the last event that was folded or passed over.
+    folded: Position,
 }
 
 /// What one lane made of its part of a batch.
@@ -94,7 +100,8 @@ impl Projector {
     ) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
         let lanes = (0..count).map(|_| fold.lane(KEPT_BYTES_MAX / count)).collect();
-        Self { fold, lanes, table, token, skips, ground, told, pending: Vec::new() }
+        let (pending, seen, folded) = (Vec::new(), Checkpoint::START, 0);
+        Self { fold, lanes, table, token, skips, ground, told, pending, seen, folded }
     }
 
     /// The table that it keeps up.
@@ -102,10 +109,10 @@ impl Projector {
         &self.table
     }
 
-    /// Folds `events` and writes what changed, up to the first that cannot be folded.
-    async fn project(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
-        let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
-        let failed = |error: ViewError| follow_error(&error, last);
+    /// Folds `events` and writes what changed, up to the first that cannot be folded; else up to `end`, before which nothing else is
+    /// of concern.
+    async fn project(&mut self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
+        let failed = |error: ViewError| follow_error(&error, end.position);
         self.forget_erased(events);
         let mut plan = self.fold.plan(events, &self.skips, self.lanes.len());
         // What one event touches is loaded, however much that is.
@@ -120,19 +127,17 @@ impl Projector {
                 }
                 Ok(Folded::TooMuch) | Err(_) => {
                     let (front, back) = events.split_at(events.len() / 2);
-                    Box::pin(self.project(front)).await?;
-                    return Box::pin(self.project(back)).await;
+                    let middle = front.last().map_or(Checkpoint::START, |last| Checkpoint::behind(last));
+                    Box::pin(self.project(front, middle)).await?;
+                    return Box::pin(self.project(back, end)).await;
                 }
             }
         };
-        let end = plan.failure.as_ref().map_or(last, |failure| failure.position().saturating_sub(1));
-        if let Some(end) = events.iter().rev().find(|event| event.position <= end) {
-            self.commit(changed, Checkpoint::behind(end)).await.map_err(failed)?;
+        let Some(failure) = plan.failure else { return self.commit(changed, end).await.map_err(failed) };
+        if let Some(last) = events.iter().rev().find(|event| event.position < failure.position()) {
+            self.commit(changed, Checkpoint::behind(last)).await.map_err(failed)?;
         }
-        match plan.failure {
-            None => Ok(()),
-            Some(failure) => Err(FollowError::Stop { position: failure.position(), reason: chain(&failure) }),
-        }
+        Err(FollowError::Stop { position: failure.position(), reason: chain(&failure) })
     }
 
     /// A lane holds what people wrote in clear, so it must hear of their erasure.
@@ -204,12 +209,13 @@ impl Projector {
         Ok(())
     }
 
-    /// Whether more events are sure to come at once, so that folding may wait for them. A page that is not full ended by its bytes,
-    /// and those are in memory.
-    fn may_gather(&self, events: &[Arc<Envelope>]) -> bool {
-        events.len() == BATCH_EVENTS_MAX as usize
+    /// Whether more events are sure to come at once behind a page of `count`, so that folding may wait for them. A page that is not
+    /// full ended by its bytes, and those are in memory.
+    fn may_gather(&self, count: u64) -> bool {
+        count == u64::from(BATCH_EVENTS_MAX)
             && self.pending.len() < CATCH_UP_EVENTS
-            && events.last().is_some_and(|last| last.position < *self.ground.head.borrow())
+            && self.seen.position - self.folded < CATCH_UP_POSITIONS
+            && self.seen.position < *self.ground.head.borrow()
     }
 }
 
@@ -278,26 +284,43 @@ impl Follower for Projector {
         format!("projection:{}", self.table.name)
     }
 
+    fn wanted(&self) -> Wanted {
+        Wanted::Of(self.fold.kinds())
+    }
+
     async fn resume(&mut self) -> Result<Position, FollowError> {
         self.pending.clear();
         let taken = self.ground.store.take_over(&self.table, self.token).await;
-        let position = taken.map_err(|error| follow_error(&error, 0))?.position;
+        self.seen = taken.map_err(|error| follow_error(&error, 0))?;
+        self.folded = self.seen.position;
         // Before anything is committed under this token: see the rules of the cache.
-        self.told.lock().await.tell(&[], position).await;
-        self.ground.board.reached(&self.table, position);
-        Ok(position)
+        self.told.lock().await.tell(&[], self.folded).await;
+        self.ground.board.reached(&self.table, self.folded);
+        Ok(self.folded)
     }
 
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        let Some(last) = events.last() else { return Ok(()) };
+        self.take_to(events, Checkpoint::behind(last)).await
+    }
+
+    async fn take_to(&mut self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
+        let count = end.position.saturating_sub(self.seen.position);
         self.pending.extend_from_slice(events);
-        if self.may_gather(events) {
+        self.seen = end;
+        if self.may_gather(count) {
             return Ok(());
         }
         self.settle().await
     }
 
     async fn settle(&mut self) -> Result<(), FollowError> {
-        let batch = mem::take(&mut self.pending);
-        self.project(&batch).await
+        let (batch, end) = (mem::take(&mut self.pending), self.seen);
+        if end.position <= self.folded {
+            return Ok(());
+        }
+        self.project(&batch, end).await?;
+        self.folded = end.position;
+        Ok(())
     }
 }

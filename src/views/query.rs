@@ -92,6 +92,21 @@ impl Views {
     /// # Errors
     /// `Unavailable`, `Building` while no table can answer, or `Corrupt` for a document that cannot be read.
     pub async fn get<P: Projection>(&self, id: Uuid, at_least: Position) -> Result<Option<P::Document>, ViewError> {
+        Ok(self.get_all::<P>(&[id], at_least).await?.pop())
+    }
+
+    /// Those of the documents that exist, in no order, as [`get`](Self::get) answers each.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_all<P: Projection>(
+        &self,
+        ids: &[Uuid],
+        at_least: Position,
+    ) -> Result<Vec<P::Document>, ViewError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let serving = self.serving::<P>().await?;
         let table = &*serving.table;
         let load = |ids: Vec<Uuid>| async move {
@@ -106,14 +121,14 @@ impl Views {
                 entries: page.documents.into_iter().map(entry).collect(),
             })
         };
-        let loaded = self.cache.read(&key(table), &[id], at_least, load).await;
+        let loaded = self.cache.read(&key(table), ids, at_least, load).await;
         let sealed = loaded?.entries.into_iter().map(|entry| SealedDocument {
             id: entry.id,
             position: entry.position,
             body: entry.body.into(),
             keys: Vec::new(),
         });
-        Ok(self.open::<P>(table, sealed.collect()).await?.pop())
+        self.open::<P>(table, sealed.collect()).await
     }
 
     /// # Errors

@@ -12,6 +12,7 @@ use marvin::{
     },
 };
 use marvin_domain::{AggregateKind, Directed, Envelope, Position, StreamId, agent::AgentCommand};
+use marvin_projections::Fold;
 use std::sync::Arc;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -84,9 +85,10 @@ async fn a_follower_takes_what_is_before_the_unknown_event_and_stops_there_while
 }
 
 #[tokio::test]
-async fn a_projection_does_not_pass_an_unknown_event() {
+async fn a_projection_does_not_pass_an_unknown_event_of_its_aggregates() {
     let Ahead { stack, .. } = ahead().await;
-    for fold in marvin_projections::all() {
+    let of_agents = |fold: &Arc<dyn Fold>| fold.kinds().contains(&AggregateKind::Agent);
+    for fold in marvin_projections::all().into_iter().filter(of_agents) {
         let (health, store) = (Health::default(), stack.stores.views.clone());
         let projector = stack.projector(fold, store.clone()).await;
         let table = projector.table().clone();
@@ -94,6 +96,22 @@ async fn a_projection_does_not_pass_an_unknown_event() {
         expect_stopped(&health, &format!("projection:{}", table.name));
         assert_eq!(store.load(&table, &[]).await.unwrap().position, 2);
         assert!(store.count(&table, Vec::new()).await.unwrap() <= 2, "{} shows what lies behind", table.name);
+    }
+}
+
+#[tokio::test]
+async fn a_projection_of_other_aggregates_passes_an_unknown_event_unopened() {
+    let Ahead { stack, .. } = ahead().await;
+    let of_others = |fold: &Arc<dyn Fold>| !fold.kinds().contains(&AggregateKind::Agent);
+    for fold in marvin_projections::all().into_iter().filter(of_others) {
+        let (health, store) = (Health::default(), stack.stores.views.clone());
+        let projector = stack.projector(fold, store.clone()).await;
+        let table = projector.table().clone();
+        let following = tokio::spawn(follow(stack.tail.clone(), projector, health.clone()));
+        while store.load(&table, &[]).await.unwrap().position < 4 {
+            assert!(!following.is_finished(), "{table} stopped");
+        }
+        assert!(health.degraded().is_empty(), "{table} is shown as stopped");
     }
 }
 
