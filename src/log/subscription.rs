@@ -29,7 +29,7 @@ impl Wanted {
     pub(super) fn includes(self, kind: AggregateKind, event_type: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Of(kinds) => kinds.contains(&kind) || (is_erasure(kind, event_type)),
+            Self::Of(kinds) => kinds.contains(&kind) || is_erasure(kind, event_type),
         }
     }
 }

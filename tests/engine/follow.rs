@@ -5,14 +5,15 @@ use marvin::{
     health::Health,
     log::{
         Append, AppendError, EventLog, ReadError, Receipt, StoredEvent, StreamAppend,
-        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Subscription, follow},
+        checkpoint::Checkpoint,
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Subscription, Wanted, follow},
         tail::Tail,
     },
 };
 use marvin_domain::{
     Actor, AggregateKind, Envelope, Event, Metadata, Position, StreamId,
     agent::{AgentCommand, AgentEvent, AgentPaused},
-    user::Role,
+    user::{Role, UserCommand},
 };
 use serde_json::json;
 use std::{
@@ -210,4 +211,54 @@ async fn a_subscription_far_behind_sees_every_position_once() {
             seen = event.position;
         }
     }
+}
+
+/// Wants agents; tells what it was given and where that ended.
+struct OfAgents {
+    given: Given,
+    end: watch::Sender<Checkpoint>,
+}
+
+#[async_trait]
+impl Follower for OfAgents {
+    fn name(&self) -> String {
+        "of agents".into()
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted::Of(&[AggregateKind::Agent])
+    }
+
+    async fn resume(&mut self) -> Result<Position, FollowError> {
+        Ok(0)
+    }
+
+    async fn take(&mut self, _: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        unreachable!("what follows the log tells where a batch ends")
+    }
+
+    async fn take_to(&mut self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
+        self.given.lock().unwrap().push(events.iter().map(|event| event.position).collect());
+        self.end.send_replace(end);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_wants_some_aggregates_hears_of_these_and_of_erasures_and_how_far_that_is() {
+    let stack = Stack::new().await;
+    let ada = stack.user("a@example.com", &[Role::Member]).await;
+    let bob = stack.user("b@example.com", &[Role::Member]).await;
+    let agent = stack.agent("scribe").await;
+    stack.task(agent, ada, json!(1)).await;
+    stack.send(ada, UserCommand::Erase).await;
+    let task = stack.task(agent, bob, json!(2)).await;
+    let events = stack.events().await;
+    let last = events.last().unwrap();
+    assert_eq!((last.stream.id, last.position), (task, 6));
+    let (given, (end, mut ended)) = (Given::default(), watch::channel(Checkpoint::START));
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    tokio::spawn(follow(tail, OfAgents { given: given.clone(), end }, Health::default()));
+    ended.wait_for(|end| *end == Checkpoint::behind(last)).await.unwrap();
+    assert_eq!(given.lock().unwrap().concat(), [3, 5]);
 }
