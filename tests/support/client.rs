@@ -166,8 +166,8 @@ impl Client {
         let path = format!("/api/v1/tasks/{id}");
         eventually(&format!("task {id} ends"), async || {
             let task = self.get(&path).await;
-            // A view that has not heard of the task yet has none.
-            let task = (task.status != 404).then(|| task.expect(200).json())?;
+            // A view that has not heard of the task yet has none, and one that is being built does not answer.
+            let task = (![404, 503].contains(&task.status)).then(|| task.expect(200).json())?;
             let ended = ["completed", "failed", "cancelled", "dead"];
             ended.contains(&task["status"].as_str().unwrap_or_default()).then_some(task)
         })
