@@ -127,8 +127,9 @@ async fn a_rebuild_of_everything_under_load_ends_live_and_equal() {
 async fn a_rebuild_that_was_called_off_goes_on_where_it_was() {
     let (server, admin, position) = poisoned().await;
     admin.order(&format!("{AGENTS}/rebuild")).await.expect(202);
-    eventually("the rebuild has come to the event", async || {
-        (agents(&admin).await["rebuild"]["position"] == position - 1).then_some(())
+    // The newest event of an agent before it: what happened to others in between is passed over.
+    let reached = eventually("the rebuild has come to the event", async || {
+        agents(&admin).await["rebuild"]["position"].as_u64().filter(|reached| (1..position).contains(reached))
     })
     .await;
     let off = admin.delete(&format!("{AGENTS}/rebuild")).await.expect(200).json();
@@ -136,7 +137,7 @@ async fn a_rebuild_that_was_called_off_goes_on_where_it_was() {
     admin.delete(&format!("{AGENTS}/rebuild")).await.problem(409);
     admin.get("/api/v1/agents").await.expect(200);
     let again = admin.order(&format!("{AGENTS}/rebuild")).await.expect(202).json();
-    assert_eq!(again["rebuild"]["position"], position - 1, "it does not begin anew");
+    assert_eq!(again["rebuild"]["position"], reached, "it does not begin anew");
     let (exit, text) = said(&run(server.launch(), &["rebuild", "agents", "--cancel"]).await);
     assert_eq!(exit, 0, "{text}");
     assert_eq!(agents(&admin).await["rebuild"], Value::Null);
