@@ -82,7 +82,7 @@ impl App {
         let poke = Arc::new(Notify::new());
         let duties = stores.duties.clone();
         let projections =
-            Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.head(), poke.clone());
+            Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.clone(), poke.clone());
         let projections = Arc::new(projections);
         let hands = control::Hands { upkeep: stores.upkeep.clone(), projections: projections.clone() };
         loops.push(tokio::spawn(control::listen(&settings.data_dir, hands)));

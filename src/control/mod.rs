@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::{
     dispatch::Dispatcher,
+    log::tail::Tail,
     stores::Stores,
     upkeep::Upkeep,
     views::admin::{Projections, Standing},
@@ -79,8 +80,8 @@ impl Hands {
     pub fn on(stores: &Stores) -> Self {
         let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
         let (views, duties) = (stores.views.clone(), stores.duties.clone());
-        let (folds, head) = (marvin_projections::all(), stores.log.head());
-        let projections = Projections::new(views, duties, dispatcher, &folds, head, Arc::new(Notify::new()));
+        let (folds, tail) = (marvin_projections::all(), Tail::new(stores.log.clone(), stores.codec.clone()));
+        let projections = Projections::new(views, duties, dispatcher, &folds, tail, Arc::new(Notify::new()));
         Self { upkeep: stores.upkeep.clone(), projections: Arc::new(projections) }
     }
 }

@@ -16,7 +16,7 @@ use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, pace:
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     duty::{Duties, Held},
-    log::Receipt,
+    log::{ReadError, Receipt, tail::Tail},
 };
 
 /// A projection as it stands, over all of its tables.
@@ -90,23 +90,24 @@ pub struct Projections {
     duties: Arc<dyn Duties>,
     dispatcher: Dispatcher,
     views: Vec<ViewId>,
+    tail: Arc<Tail>,
     head: watch::Receiver<Position>,
     poke: Arc<Notify>,
     paces: Paces,
 }
 
 impl Projections {
-    /// `head` says where the log ends. `poke` wakes those who keep the tables up, wherever they wait for it.
+    /// `tail` is where the tables are kept up from. `poke` wakes those who keep them up, wherever they wait for it.
     pub fn new(
         store: Arc<dyn ViewStore>,
         duties: Arc<dyn Duties>,
         dispatcher: Dispatcher,
         folds: &[Arc<dyn Fold>],
-        head: watch::Receiver<Position>,
+        tail: Arc<Tail>,
         poke: Arc<Notify>,
     ) -> Self {
         let views = folds.iter().map(|fold| ViewId::of(&**fold)).collect();
-        Self { store, duties, dispatcher, views, head, poke, paces: Paces::default() }
+        Self { store, duties, dispatcher, views, head: tail.head(), tail, poke, paces: Paces::default() }
     }
 
     /// Every projection, in the order of their registration.
@@ -186,7 +187,8 @@ impl Projections {
     /// Repeated under its command id it answers its first result, and does what a crash had left undone.
     ///
     /// # Errors
-    /// `Conflict` unless a table of this version is stopped at that very event; `Unknown`, `View` or `Dispatch`.
+    /// `Conflict` unless a table of this version is stopped at that very event, and when that cannot even be read; `Unknown`,
+    /// `View` or `Dispatch`.
     pub async fn skip(
         &self,
         meta: &CommandMeta,
@@ -201,6 +203,12 @@ impl Projections {
             let first = self.dispatcher.first_result(meta).await?;
             return first.ok_or(AdminError::Conflict("the projection is not stopped at this position"));
         }
+        match self.tail.read(position.saturating_sub(1), 1).await {
+            Err(ReadError::Corrupt { .. }) => {
+                return Err(AdminError::Conflict("nobody can read this event, so passing over it would not help"));
+            }
+            read => read.map_err(DispatchError::from)?,
+        };
         let (name, version, reason) = (view.name.to_owned(), view.version, Reason { reason });
         let skip = ProjectionCommand::Skip { name, version, position, administrator, reason };
         let receipt = self.dispatcher.dispatch(meta, &[skip.directed()]).await?;

@@ -2,7 +2,7 @@
 use crate::stack::{Stack, meta};
 use marvin::{
     dispatch::{CommandMeta, DispatchError},
-    log::checkpoint::Checkpoint,
+    log::{checkpoint::Checkpoint, tail::Tail},
     views::{
         State, Stopped, Table, TableRow, ViewId, ViewStore,
         admin::{AdminError, Condition, Projections, Standing},
@@ -32,8 +32,9 @@ impl Office {
         let stack = Stack::new().await;
         let administrator = stack.user("a@example.com", &[Role::Admin]).await;
         let (views, duties, poke) = (stack.stores.views.clone(), stack.stores.duties.clone(), Arc::new(Notify::new()));
-        let (folds, head) = (marvin_projections::all(), stack.stores.log.head());
-        let projections = Projections::new(views, duties, stack.dispatcher.clone(), &folds, head, poke.clone());
+        let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+        let folds = marvin_projections::all();
+        let projections = Projections::new(views, duties, stack.dispatcher.clone(), &folds, tail, poke.clone());
         Self { stack, projections, poke, administrator }
     }
 

@@ -10,8 +10,12 @@ use marvin::{
         subscription::{FollowError, Follower, Subscription, follow},
         tail::Tail,
     },
+    views::{
+        Stopped, ViewId,
+        admin::{AdminError, Projections},
+    },
 };
-use marvin_domain::{AggregateKind, Directed, Envelope, Position, StreamId, agent::AgentCommand};
+use marvin_domain::{AggregateKind, Directed, Envelope, Position, StreamId, agent::AgentCommand, user::Role};
 use marvin_projections::Fold;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -165,4 +169,22 @@ async fn an_aggregate_of_a_newer_marvin_is_named_with_its_position() {
     let unknown = stack.tail.read(1, 10).await.unwrap_err();
     let said = "the event at position 2 cannot be read: robot is no kind of aggregate this Marvin knows";
     assert_eq!(unknown.to_string(), said);
+}
+
+#[tokio::test]
+async fn an_administrator_cannot_pass_over_it_since_no_projection_is_at_fault() {
+    let Ahead { stack, .. } = ahead().await;
+    let (views, folds, poke) = (stack.stores.views.clone(), marvin_projections::all(), Arc::default());
+    let table = views.begin(ViewId::of(&*folds[0]), 0).await.unwrap().table;
+    views.take_over(&table, 1).await.unwrap();
+    views.stop(&table, 1, Stopped { position: 3, reason: REASON.into() }).await.unwrap();
+    let (duties, dispatcher, tail) = (stack.stores.duties.clone(), stack.dispatcher.clone(), stack.tail.clone());
+    let projections = Projections::new(views, duties, dispatcher, &folds, tail, poke);
+    let administrator = stack.user("a@example.com", &[Role::Admin]).await;
+    let head = *stack.stores.log.head().borrow();
+    let skipped = projections.skip(&meta(), administrator, &table.name, 3, "It is in the way".into()).await;
+    let Err(AdminError::Conflict(reason)) = skipped else { panic!("{skipped:?}") };
+    assert!(reason.starts_with("nobody can read this event"), "{reason}");
+    assert_eq!(*stack.stores.log.head().borrow(), head, "nothing was recorded");
+    assert!(projections.one(&table.name).await.unwrap().stopped.is_some());
 }
