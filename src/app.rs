@@ -76,7 +76,7 @@ impl App {
         let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
         loops.push(run(&tail, observer, &health));
         let folds = marvin_projections::all();
-        let board = Board::new(stores.views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)));
+        let board = Board::new(stores.views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)), health.clone());
         let holder = Holder::new(stores.duties.clone());
         let cache = stores.cache(&health);
         let poke = Arc::new(Notify::new());

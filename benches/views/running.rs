@@ -60,7 +60,7 @@ impl Running {
         let Place { log, keys, views } = place.clone();
         let tail = Tail::new(log, keys.codec.clone());
         let folds = marvin_projections::all();
-        let board = Board::new(views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)));
+        let board = Board::new(views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)), Health::default());
         let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
         let mut tables = Vec::new();
         for fold in &folds {

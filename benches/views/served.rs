@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// Requests under way at once, each on a connection that is kept.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 32;
 /// Requests of a round on each connection.
-const GETS: usize = 500;
-const LISTS: usize = 50;
+const GETS: usize = 150;
+const LISTS: usize = 15;
 const TASKS: usize = 200;
 const EMAIL: &str = "admin@example.org";
 const PASSWORD: &str = "a password for benchmarks";

@@ -32,23 +32,31 @@ impl Publisher {
     /// after a renewal that failed.
     pub async fn publish(&mut self, entries: &[Entry], position: Position) {
         let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
-        let fits = entries.len() <= PUT_ENTRIES_MAX && bytes <= PUT_BYTES_MAX;
         // Taken, not borrowed: a call that is given up in the middle leaves none.
-        let published = match self.tenure.take().filter(|_| fits) {
-            Some(tenure) => match self.cache.put(&self.table, &tenure, entries, position).await {
-                Err(CacheError::Lost) => self.begin(position).await,
-                published => published,
-            },
-            None => self.begin(position).await,
-        };
+        match self.tenure.take() {
+            Some(tenure) if entries.len() <= PUT_ENTRIES_MAX && bytes <= PUT_BYTES_MAX => {
+                match self.cache.put(&self.table, &tenure, entries, position).await {
+                    Err(CacheError::Lost) => self.begin(position).await,
+                    put => self.hold(put),
+                }
+            }
+            _ => self.begin(position).await,
+        }
+    }
+
+    /// As [`publish`](Self::publish) does, where what changed is too much to tell, or nobody would read it: in a new generation
+    /// there is nothing old.
+    pub async fn begin(&mut self, position: Position) {
+        self.tenure = None;
+        let begun = self.cache.begin(&self.table, self.token, position).await;
+        self.hold(begun);
+    }
+
+    fn hold(&mut self, published: Result<Tenure, CacheError>) {
         match published {
             Ok(tenure) => self.tenure = Some(tenure),
             // Counted and told where it was found out.
             Err(error) => debug!(table = %self.table.name, %error, "the cache was not written to"),
         }
-    }
-
-    async fn begin(&self, position: Position) -> Result<Tenure, CacheError> {
-        self.cache.begin(&self.table, self.token, position).await
     }
 }

@@ -73,6 +73,22 @@ impl Reader {
         Ok(Loaded { position, entries })
     }
 
+    /// Those of the documents that the cache has, each reflecting every event up to `at_least`; for a guess at what will be wanted, so
+    /// the others cost nothing more.
+    pub async fn at_hand(&self, table: &TableKey, ids: &[Uuid], at_least: Position) -> Vec<Entry> {
+        let found = self.cache.get(table, ids).await.unwrap_or_default();
+        if found.head.is_none_or(|head| head.position < at_least) {
+            return Vec::new();
+        }
+        let hit = |slot| match slot {
+            Slot::Hit(entry) => Some(entry),
+            Slot::Miss(_) => None,
+        };
+        let entries: Vec<Entry> = found.slots.into_iter().filter_map(hit).collect();
+        counter!(HITS).increment(entries.len() as u64);
+        entries
+    }
+
     /// In the background: whoever asked has their answer.
     fn fill(&self, table: &TableKey, generation: Uuid, leases: Vec<Lease>, loaded: &[Entry]) {
         if leases.is_empty() {

@@ -36,6 +36,8 @@ use crate::{
 const LIST: &str = "tasks";
 const PRIORITY_DEFAULT: u8 = 5;
 const PRIORITY_MAX: u8 = 9;
+/// Steps that are looked for before it is known how many a task has.
+const STEPS_GUESSED: usize = 4;
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -163,11 +165,23 @@ impl Api {
         Ok(self.reach::<Tasks>(request).await?.min(self.reach::<Steps>(request).await?))
     }
 
-    /// The steps of these tasks, by their ids, which follow from the tasks'.
-    async fn steps_of(&self, tasks: &[TaskDocument], position: u64) -> Result<TaskSteps, Problem> {
-        let ids = tasks.iter().flat_map(|task| (1..=task.steps).map(|step| step_id(task.id, step)));
-        let ids = ids.collect::<Vec<_>>();
+    /// The steps of these tasks, by their ids, which follow from the tasks'. Those at hand need not be asked for.
+    async fn steps_of(
+        &self,
+        tasks: &[TaskDocument],
+        at_hand: Vec<StepDocument>,
+        position: u64,
+    ) -> Result<TaskSteps, Problem> {
+        let mut ids = Vec::new();
         let mut steps = TaskSteps::new();
+        for task in tasks {
+            for number in 1..=task.steps {
+                match at_hand.iter().find(|step| (step.task_id, step.step) == (task.id, number)) {
+                    Some(step) => steps.entry(task.id).or_default().push(step.clone()),
+                    None => ids.push(step_id(task.id, number)),
+                }
+            }
+        }
         for ids in ids.chunks(PAGE_DOCUMENTS_MAX as usize) {
             for step in self.views.get_all::<Steps>(ids, position).await? {
                 steps.entry(step.task_id).or_default().push(step);
@@ -242,7 +256,7 @@ pub async fn list(
     let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
     let found = api.views.list::<Tasks>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
     let page = Page::of(LIST, found, query.limit, |task| task.id);
-    let steps = api.steps_of(&page.items, position).await?;
+    let steps = api.steps_of(&page.items, Vec::new(), position).await?;
     let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }
@@ -256,10 +270,13 @@ pub async fn show(
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
     let position = api.reach_tasks(&request).await?;
-    let task = api.views.get::<Tasks>(id.0, position).await?;
-    let task = task.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
+    // Most tasks have few steps, and what is asked for with the task takes no way of its own.
+    let first: [_; STEPS_GUESSED] = std::array::from_fn(|step| step_id(id.0, step as u32 + 1));
+    let (task, at_hand) =
+        tokio::join!(api.views.get::<Tasks>(id.0, position), api.views.at_hand::<Steps>(&first, position));
+    let task = task?.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
     let task = task.ok_or_else(Problem::not_found)?;
-    let steps = api.steps_of(std::slice::from_ref(&task), position).await?;
+    let steps = api.steps_of(std::slice::from_ref(&task), at_hand, position).await?;
     Ok(resource(position, task.sequence, &TaskBody::of(&task, &steps, &caller)))
 }
 

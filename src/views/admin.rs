@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, pace::Paces};
+use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, board::choose, pace::Paces};
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     duty::{Duties, Held},
@@ -156,7 +156,7 @@ impl Projections {
         let rows = self.store.tables().await?;
         let building = rows.iter().find(|row| row.table.is_of(view) && row.state == State::Building);
         let building = building.ok_or(AdminError::Conflict("nothing is being rebuilt"))?;
-        if serving(view, &rows).is_none() {
+        if choose(view, &rows).is_none() {
             return Err(AdminError::Conflict("there is no other table that could answer: it is the first one"));
         }
         match self.store.cancel(&building.table).await {
@@ -247,7 +247,7 @@ impl Projections {
 
     fn standing(&self, view: ViewId, rows: &[TableRow], held: &[Held], head: Position) -> Standing {
         let own = |state| rows.iter().rfind(|row| row.table.is_of(view) && row.state == state);
-        let (live, building, serving) = (own(State::Live), own(State::Building), serving(view, rows));
+        let (live, building, serving) = (own(State::Live), own(State::Building), choose(view, rows));
         let stopped = live.and_then(|row| row.stopped.clone());
         let stopped = stopped.or_else(|| building.and_then(|row| row.stopped.clone()));
         let state = match (&stopped, live) {
@@ -279,10 +279,4 @@ impl Projections {
         let seconds_left = pace.map(|pace| (target.saturating_sub(position) as f64 / pace).ceil() as u64);
         Rebuild { build: row.table.build, position, target, events_per_s, seconds_left, stopped: row.stopped.clone() }
     }
-}
-
-/// The table that readers read: live, of this version or else of the highest one below.
-fn serving(view: ViewId, rows: &[TableRow]) -> Option<&TableRow> {
-    let live = rows.iter().filter(|row| row.state == State::Live && row.table.name == view.name);
-    live.filter(|row| row.table.version <= view.version).max_by_key(|row| (row.table.version, row.table.build))
 }

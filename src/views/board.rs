@@ -10,7 +10,8 @@ use std::{
 use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
-use super::{State, Table, TableRow, ViewError, ViewId, ViewStore};
+use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore};
+use crate::health::Health;
 
 /// Between two looks into the registry while nobody waits.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,12 +44,13 @@ pub struct Board {
     views: HashMap<&'static str, (ViewId, watch::Sender<Seen>)>,
     /// When the registry was read last. Held while it is read: who waits for that needs no look of its own.
     looked: Mutex<Option<Instant>>,
+    health: Health,
 }
 
 impl Board {
-    pub fn new(store: Arc<dyn ViewStore>, views: impl IntoIterator<Item = ViewId>) -> Arc<Self> {
+    pub fn new(store: Arc<dyn ViewStore>, views: impl IntoIterator<Item = ViewId>, health: Health) -> Arc<Self> {
         let views = views.into_iter().map(|view| (view.name, (view, watch::Sender::default()))).collect();
-        Arc::new(Self { store, views, looked: Mutex::default() })
+        Arc::new(Self { store, views, looked: Mutex::default(), health })
     }
 
     /// Looks into the registry until the process ends. Runs once per process.
@@ -101,6 +103,7 @@ impl Board {
     /// Takes over what the registry says. Positions of a table only grow.
     pub fn show(&self, rows: &[TableRow]) {
         for (view, seen) in self.views.values() {
+            self.tell(*view, rows);
             let serving = choose(*view, rows);
             let building = rows.iter().find(|row| row.state == State::Building && row.table.is_of(*view));
             let building = building.map(|row| (row.checkpoint.position, row.target));
@@ -115,6 +118,20 @@ impl Board {
                 seen.promote();
                 before != (seen.serving.clone(), seen.next.clone(), seen.building)
             });
+        }
+    }
+
+    /// Says of the tables of the view's own version whether they stand still, whichever process keeps them up.
+    fn tell(&self, view: ViewId, rows: &[TableRow]) {
+        for (state, what) in [(State::Live, "projection"), (State::Building, "rebuild")] {
+            let part = format!("{what}:{}", view.name);
+            let row = rows.iter().rfind(|row| row.state == state && row.table.is_of(view));
+            match row.and_then(|row| row.stopped.as_ref()) {
+                Some(Stopped { position, reason }) => {
+                    self.health.degrade(&part, format!("stopped at position {position}: {reason}"), Some(*position));
+                }
+                None => self.health.recover(&part),
+            }
         }
     }
 
@@ -191,7 +208,7 @@ fn serving_of(row: &TableRow, known: [&Option<Serving>; 2]) -> Serving {
 
 /// The live table of the view's own version, or else of the highest one below: an older program's documents are better than none
 /// while this one's are being built.
-fn choose(view: ViewId, rows: &[TableRow]) -> Option<&TableRow> {
+pub(super) fn choose(view: ViewId, rows: &[TableRow]) -> Option<&TableRow> {
     let live = rows.iter().filter(|row| row.state == State::Live && row.table.name == view.name);
     live.filter(|row| row.table.version <= view.version).max_by_key(|row| (row.table.version, row.table.build))
 }

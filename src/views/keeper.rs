@@ -3,12 +3,13 @@
 use marvin_domain::Position;
 use marvin_projections::{Fold, Skips};
 use std::{collections::HashMap, convert::Infallible, mem, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 use tracing::{info, warn};
 
 use super::{
     State, Stopped, Table, TableRow, ViewError, ViewId,
-    projector::{Ground, Projector, Told, key},
+    board::choose,
+    projector::{Ground, Projector, Told, key, name_of},
     skips::skips,
 };
 use crate::{
@@ -28,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// A table that nobody has read for so long is dropped: time to see that the one in its place is right.
 const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long nothing is dropped from the first look on: other processes that start at the same time say meanwhile what they read.
+const DROP_PAUSE: Duration = Duration::from_secs(5);
 
 /// What keepers of all projections share.
 #[derive(Clone)]
@@ -52,12 +55,19 @@ pub struct Keeper {
 struct Running {
     projector: JoinHandle<Halted>,
     heartbeat: JoinHandle<()>,
+    /// What it passes over.
+    skips: Skips,
+    /// Where it says that it tries again.
+    health: Health,
+    part: String,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.projector.abort();
         self.heartbeat.abort();
+        // Whether its table stands still, the registry says.
+        self.health.recover(&self.part);
     }
 }
 
@@ -81,6 +91,7 @@ struct Watch {
     is_building: bool,
     /// Where the log ended at the look before. What has got there keeps pace, though under load it never stands at the very end.
     head_before: Position,
+    since: Instant,
 }
 
 impl Keeper {
@@ -100,6 +111,7 @@ impl Keeper {
                 is_first: true,
                 is_building: false,
                 head_before: Position::MAX,
+                since: Instant::now(),
             };
             self.parts.ground.board.set_local(self.view.name, true);
             tokio::select! {
@@ -109,7 +121,6 @@ impl Keeper {
             self.parts.ground.board.set_local(self.view.name, false);
             // How the view is, whoever has the duty says from now on.
             self.parts.health.recover(&self.part());
-            self.parts.health.recover(&self.projection());
         }
     }
 
@@ -150,12 +161,16 @@ impl Keeper {
         self.note_halts(watch).await?;
         let head = *self.parts.ground.head.borrow();
         let mut rows = store.tables().await?;
-        if !rows.iter().any(|row| row.table.is_of(self.view) && row.state.is_kept_up()) {
+        if self.wants_table(&rows) {
             store.begin(self.view, head).await?;
             rows = store.tables().await?;
         }
         let mut mine: Vec<TableRow> = rows.extract_if(.., |row| row.table.is_of(self.view)).collect();
         self.end_unkept(watch, &mine).await;
+        if watch.since.elapsed() >= DROP_PAUSE {
+            let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
+            self.drop_unread(mine.iter().chain(of_others)).await?;
+        }
         for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
             if row.stopped.is_some() && watch.is_first {
                 store.resume(&row.table).await?;
@@ -177,12 +192,16 @@ impl Keeper {
                 building = Some((row.checkpoint.position, row.target));
             }
         }
-        // Before anything is dropped: what is read here is known then.
         self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
-        let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
-        self.drop_unread(mine.iter().chain(of_others)).await?;
         watch.is_building = building.is_some();
         Ok(building.filter(|_| !is_live))
+    }
+
+    /// Whether there is none of this version, nor an older one in whose favour the building of it was called off.
+    fn wants_table(&self, rows: &[TableRow]) -> bool {
+        let mut own = rows.iter().filter(|row| row.table.is_of(self.view));
+        let is_called_off = own.clone().any(|row| row.state == State::Cancelled) && choose(self.view, rows).is_some();
+        !own.any(|row| row.state.is_kept_up()) && !is_called_off
     }
 
     /// Starts a projector for the table, with the events that administrators took out of it by now.
@@ -191,8 +210,8 @@ impl Keeper {
         ground.store.take_over(table, tenure.token).await?;
         let told = Told::new(Publisher::new(cache, key(table), tenure.token));
         let skips = self.skips().await?;
-        let projector = Projector::new(self.fold.clone(), table.clone(), tenure.token, skips, ground, told.clone());
-        health.recover(&self.projection());
+        let projector =
+            Projector::new(self.fold.clone(), table.clone(), tenure.token, skips.clone(), ground, told.clone());
         let mut renewed = tenure.clone();
         let heartbeat = tokio::spawn(async move {
             loop {
@@ -200,22 +219,25 @@ impl Keeper {
                 told.lock().await.again().await;
             }
         });
-        Ok(Running { projector: tokio::spawn(follow(tail, projector, health)), heartbeat })
+        let projector = tokio::spawn(follow(tail, projector, health.clone()));
+        Ok(Running { projector, heartbeat, skips, health, part: name_of(table) })
     }
 
-    /// Writes down which projectors stopped, and why; unless the event was taken out meanwhile.
+    /// Writes down which projectors stopped, and why; unless the event was taken out since they began.
     async fn note_halts(&self, watch: &mut Watch) -> Result<(), ViewError> {
         let ended: Vec<Table> =
             watch.running.iter().filter(|(_, it)| it.projector.is_finished()).map(|(table, _)| table.clone()).collect();
         for table in ended {
             // Whatever fails from here on, it is started again, and stops at the same event again.
             let Some(running) = watch.running.remove(&table) else { continue };
+            let knew = running.skips.clone();
             if let Some(Halted { position, reason }) = running.end().await
-                && !self.skips().await?.holds(position)
+                && (knew.holds(position) || !self.skips().await?.holds(position))
             {
                 let stopped = Stopped { position, reason };
                 match self.parts.ground.store.stop(&table, watch.tenure.token, stopped).await {
-                    Ok(()) | Err(ViewError::Gone) => {}
+                    Ok(()) => self.parts.ground.board.look_within(Duration::ZERO).await?,
+                    Err(ViewError::Gone) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -228,18 +250,12 @@ impl Keeper {
         let is_kept = |table: &Table| rows.iter().any(|row| row.table == *table && row.state.is_kept_up());
         for (_, running) in watch.running.extract_if(|table, _| !is_kept(table)) {
             running.end().await;
-            self.parts.health.recover(&self.projection());
         }
     }
 
     /// The view's name in `/readyz`.
     fn part(&self) -> String {
         format!("view:{}", self.view.name)
-    }
-
-    /// Its projectors' name there.
-    fn projection(&self) -> String {
-        format!("projection:{}", self.view.name)
     }
 
     /// Lets readers have what has caught up.
@@ -250,13 +266,14 @@ impl Keeper {
     }
 
     async fn drop_unread(&self, rows: impl Iterator<Item = &TableRow>) -> Result<(), ViewError> {
+        // Before anything is dropped: what is read here is known then.
+        self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
         for row in rows.filter(|row| row.unread_for >= UNREAD_MAX) {
             let is_droppable = match row.state {
                 State::Retired | State::Cancelled => true,
-                State::Live => !row.table.is_of(self.view),
-                State::Building => false,
+                State::Live | State::Building => !row.table.is_of(self.view),
             };
-            // After a pause of all processes nobody has said so yet.
+            // What this process reads, it may not have said yet.
             if is_droppable && !self.parts.ground.board.serves(&row.table) {
                 self.parts.ground.store.drop_table(&row.table).await?;
                 info!(table = %row.table, "a view that nobody reads any more was dropped");

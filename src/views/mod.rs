@@ -108,7 +108,8 @@ pub struct TableRow {
     pub begun_at: DateTime<Utc>,
     /// Where the log ended when the table was begun.
     pub target: Position,
-    /// Since somebody last said that they read it, or since it was begun; by the store's clock.
+    /// Since somebody last said that they read it; and until they do, since something was written to it while it was built, or
+    /// since it was called off or became live. By the store's clock.
     pub unread_for: Duration,
 }
 

@@ -22,6 +22,7 @@ const LANES_MAX: usize = 4;
 /// Events folded at once while the table catches up: a task's whole life lies within, so that its document is written once.
 pub const CATCH_UP_EVENTS: usize = 4_000;
 /// Where few events are of concern, the checkpoint moves after so many of the log all the same: a restart looks through these again.
+/// A table that is farther behind the log's end is not cached: it is being built, or nobody can read it in time.
 const CATCH_UP_POSITIONS: u64 = 16_000;
 /// Touches from which on the lanes work side by side; below it handing them over costs more than they do.
 const PARALLEL_TOUCHES_MIN: usize = 256;
@@ -58,8 +59,12 @@ impl Told {
         self.publisher.publish(&[], self.position).await;
     }
 
-    async fn tell(&mut self, entries: &[Entry], position: Position) {
-        self.publisher.publish(entries, position).await;
+    /// None for entries that are too many, or that nobody reads yet.
+    async fn tell(&mut self, entries: Option<&[Entry]>, position: Position) {
+        match entries {
+            Some(entries) => self.publisher.publish(entries, position).await,
+            None => self.publisher.begin(position).await,
+        }
         self.position = position;
     }
 }
@@ -79,6 +84,11 @@ pub struct Projector {
     seen: Checkpoint,
     /// Behind the last event that was folded or passed over.
     folded: Position,
+}
+
+/// What the table's projector is called in logs, and while it tries again.
+pub fn name_of(table: &Table) -> String {
+    format!("projector:{table}")
 }
 
 /// What one lane made of its part of a batch.
@@ -200,12 +210,14 @@ impl Projector {
             position: document.position,
             body: Bytes::copy_from_slice(&document.body),
         };
-        let entries: Vec<Entry> = changed.iter().map(entry).collect();
+        let head = *self.ground.head.borrow();
+        let is_near = head.saturating_sub(end.position) <= CATCH_UP_POSITIONS;
+        let entries: Option<Vec<Entry>> = is_near.then(|| changed.iter().map(entry).collect());
         self.ground.store.store(&self.table, changed, end, self.token).await?;
         self.lanes.iter_mut().for_each(|lane| lane.keep());
         // Who waits for this does not wait for the cache.
         self.ground.board.reached(&self.table, end.position);
-        self.told.lock().await.tell(&entries, end.position).await;
+        self.told.lock().await.tell(entries.as_deref(), end.position).await;
         Ok(())
     }
 
@@ -281,7 +293,7 @@ pub fn key(table: &Table) -> TableKey {
 #[async_trait]
 impl Follower for Projector {
     fn name(&self) -> String {
-        format!("projection:{}", self.table.name)
+        name_of(&self.table)
     }
 
     fn wanted(&self) -> Wanted {
@@ -294,7 +306,7 @@ impl Follower for Projector {
         self.seen = taken.map_err(|error| follow_error(&error, 0))?;
         self.folded = self.seen.position;
         // Before anything is committed under this token: see the rules of the cache.
-        self.told.lock().await.tell(&[], self.folded).await;
+        self.told.lock().await.tell(Some(&[]), self.folded).await;
         self.ground.board.reached(&self.table, self.folded);
         Ok(self.folded)
     }

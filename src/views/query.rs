@@ -121,14 +121,19 @@ impl Views {
                 entries: page.documents.into_iter().map(entry).collect(),
             })
         };
-        let loaded = self.cache.read(&key(table), ids, at_least, load).await;
-        let sealed = loaded?.entries.into_iter().map(|entry| SealedDocument {
-            id: entry.id,
-            position: entry.position,
-            body: entry.body.into(),
-            keys: Vec::new(),
-        });
-        self.open::<P>(table, sealed.collect()).await
+        let loaded = self.cache.read(&key(table), ids, at_least, load).await?;
+        self.open::<P>(table, sealed(loaded.entries)).await
+    }
+
+    /// Those of the documents that can be had from the cache alone: for a guess at what will be wanted, while something else is
+    /// waited for. What cannot be read is not among them; [`get_all`](Self::get_all) says why.
+    pub async fn at_hand<P: Projection>(&self, ids: &[Uuid], at_least: Position) -> Vec<P::Document> {
+        let Some(serving) = self.board.watch(P::NAME).borrow().serving.clone() else { return Vec::new() };
+        let entries = self.cache.at_hand(&key(&serving.table), ids, at_least).await;
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        self.open::<P>(&serving.table, sealed(entries)).await.unwrap_or_default()
     }
 
     /// # Errors
@@ -185,6 +190,11 @@ impl Views {
         };
         raw.iter().map(open).collect()
     }
+}
+
+fn sealed(entries: Vec<Entry>) -> Vec<SealedDocument> {
+    let sealed = |Entry { id, position, body }| SealedDocument { id, position, body: body.into(), keys: Vec::new() };
+    entries.into_iter().map(sealed).collect()
 }
 
 fn reached(seen: &Seen) -> Position {

@@ -3,6 +3,7 @@ use crate::stack::{Stack, meta};
 use marvin::{
     cache::memory::MemoryCache,
     dispatch::CommandMeta,
+    health::Health,
     log::{checkpoint::Checkpoint, subscription::Follower},
     process::Process,
     views::{ViewId, ViewStore, board::Board, documents::Documents, query::Views, sqlite::SqliteViews},
@@ -29,7 +30,7 @@ async fn views(stack: &Stack) -> Views {
         projector.take(&events).await.unwrap();
     }
     // No projector runs behind it: the views stand still, as far as they are.
-    let board = Board::new(store.clone(), views);
+    let board = Board::new(store.clone(), views, Health::default());
     board.look_within(Duration::ZERO).await.unwrap();
     Views::new(store, documents, board, Arc::new(MemoryCache::default()))
 }

@@ -3,6 +3,7 @@ use marvin::{
     cache::{memory::MemoryCache, publisher::Publisher},
     config::{Flags, Settings},
     dispatch::{CommandMeta, Dispatcher},
+    health::Health,
     log::{EventLog, codec::Codec, tail::Tail},
     security::subjects::Registration,
     stores::Stores,
@@ -107,7 +108,7 @@ impl Stack {
         let table = store.begin(view, 0).await.unwrap().table;
         store.take_over(&table, 1).await.unwrap();
         store.make_live(&table, 1).await.unwrap();
-        let board = Board::new(store.clone(), [view]);
+        let board = Board::new(store.clone(), [view], Health::default());
         let documents = Documents::new(self.stores.sealer.clone());
         let ground = Ground { store, documents, board, head: watch::channel(0).1 };
         let told = Told::new(Publisher::new(Arc::new(MemoryCache::default()), key(&table), 1));

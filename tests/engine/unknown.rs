@@ -97,7 +97,7 @@ async fn a_projection_does_not_pass_an_unknown_event_of_its_aggregates() {
         let projector = stack.projector(fold, store.clone()).await;
         let table = projector.table().clone();
         follow(stack.tail.clone(), projector, health.clone()).await;
-        expect_stopped(&health, &format!("projection:{}", table.name));
+        expect_stopped(&health, &format!("projector:{table}"));
         assert_eq!(store.load(&table, &[]).await.unwrap().position, 2);
         assert!(store.count(&table, Vec::new()).await.unwrap() <= 2, "{} shows what lies behind", table.name);
     }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use marvin_domain::Position;
 use std::sync::Arc;
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Simple};
 
 use crate::{
     cache::{BODY_BYTES_MAX, Entry, Head, TableKey},
@@ -38,6 +38,16 @@ pub(super) struct Place {
     pub mark: String,
 }
 
+/// What the keys of a generation begin with.
+pub(super) struct Places(String);
+
+impl Places {
+    pub fn of(&self, id: Uuid) -> Place {
+        let document = [&*self.0, id.simple().encode_lower(&mut [0; Simple::LENGTH])].concat();
+        Place { mark: [&*document, ":mark"].concat(), document }
+    }
+}
+
 impl Frames {
     pub fn new(instance: &str, key: Arc<DataKey>) -> Self {
         Self { instance: instance.to_owned(), key }
@@ -54,10 +64,13 @@ impl Frames {
     }
 
     pub fn place(&self, table: &TableKey, generation: Uuid, id: Uuid) -> Place {
+        self.places(table, generation).of(id)
+    }
+
+    /// Where all of a generation's documents stand.
+    pub fn places(&self, table: &TableKey, generation: Uuid) -> Places {
         let TableKey { name, version, build } = table;
-        let document =
-            format!("{}:cache:{name}:{version}:{build}:{}:{}", self.instance, generation.simple(), id.simple());
-        Place { mark: format!("{document}:mark"), document }
+        Places(format!("{}:cache:{name}:{version}:{build}:{}:", self.instance, generation.simple()))
     }
 
     pub fn head(&self, at: &str, token: u64, head: Head) -> Vec<u8> {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use super::reads::Reads;
 use crate::cache::CacheError;
 
 /// How long connecting may take, TLS and login included. Nobody waits for it.
@@ -23,7 +24,14 @@ const PROBE_TTL_MS: u64 = 1_000;
 
 pub(super) struct Link {
     client: Client,
-    connected: Mutex<Option<MultiplexedConnection>>,
+    connected: Mutex<Option<Connected>>,
+}
+
+/// A connection, and what reads through it.
+#[derive(Clone)]
+pub(super) struct Connected {
+    pub connection: MultiplexedConnection,
+    pub reads: Arc<Reads>,
 }
 
 impl Link {
@@ -38,16 +46,15 @@ impl Link {
 
     /// # Errors
     /// `Unavailable` while there is no connection.
-    pub fn connection(&self) -> Result<MultiplexedConnection, CacheError> {
-        self.connected()
-            .clone()
-            .ok_or_else(|| CacheError::Unavailable(Arc::new(io::Error::from(ErrorKind::NotConnected))))
+    pub fn connected(&self) -> Result<Connected, CacheError> {
+        let connected = self.standing().clone();
+        connected.ok_or_else(|| CacheError::Unavailable(Arc::new(io::Error::from(ErrorKind::NotConnected))))
     }
 
-    /// What a failed call means for its caller; a connection that is broken is given up.
-    pub fn failed(&self, error: RedisError) -> CacheError {
+    /// What a failed call means for its caller; a connection that is broken is given up, once by however many were on it.
+    pub fn failed(&self, on: &Connected, error: RedisError) -> CacheError {
         if error.is_unrecoverable_error() {
-            self.connected().take();
+            self.standing().take_if(|standing| Arc::ptr_eq(&standing.reads, &on.reads));
         }
         CacheError::Unavailable(Arc::new(error))
     }
@@ -57,22 +64,25 @@ impl Link {
     /// # Errors
     /// `Unavailable`; the connection is given up then.
     pub async fn probe(&self, key: &str) -> Result<(), CacheError> {
-        let connected = self.connected().clone();
-        let mut connection = match connected {
-            Some(connection) => connection,
-            None => self.connect().await?,
+        let standing = self.standing().clone();
+        let mut connected = match standing {
+            Some(connected) => connected,
+            None => {
+                let connection = self.connect().await?;
+                Connected { reads: Reads::on(connection.clone()), connection }
+            }
         };
         let write = async {
             let mut set = cmd("SET");
             set.arg(key).arg(1).arg("PX").arg(PROBE_TTL_MS);
-            set.exec_async(&mut connection).await
+            set.exec_async(&mut connected.connection).await
         };
         let outcome = match tokio::time::timeout(PROBE_TIMEOUT, write).await {
             Ok(answered) => answered.map_err(|error| CacheError::Unavailable(Arc::new(error))),
             Err(late) => Err(CacheError::Unavailable(Arc::new(late))),
         };
         // A connection that was silently cut would never fail by itself.
-        *self.connected() = outcome.is_ok().then_some(connection);
+        *self.standing() = outcome.is_ok().then_some(connected);
         outcome
     }
 
@@ -87,7 +97,7 @@ impl Link {
         }
     }
 
-    fn connected(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+    fn standing(&self) -> MutexGuard<'_, Option<Connected>> {
         // It is replaced whole, so a panic elsewhere takes nothing from it.
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }

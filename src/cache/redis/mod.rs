@@ -2,7 +2,7 @@
 //!
 //! Each rule of the port is one script, so that nothing comes in between its steps; a script that Redis has forgotten is sent again.
 //! What is read is taken only if it is Marvin's own ([`frame`]); anything else is a miss, and counted.
-use ::redis::{FromRedisValue, RedisError, cmd, pipe};
+use ::redis::{FromRedisValue, RedisError, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 use marvin_domain::Position;
@@ -22,10 +22,12 @@ use crate::security::cipher::DataKey;
 
 mod frame;
 mod link;
+mod reads;
 mod script;
 
-use frame::{Frames, is_lease, lease_of, mark_of};
+use frame::{Frames, Place, is_lease, lease_of, mark_of};
 use link::Link;
+use reads::{GONE, Read};
 use script::{Call, Script};
 
 /// Counts what stood in Redis and was not taken, by what it should have been.
@@ -70,29 +72,20 @@ impl RedisCache {
         Ok(Self { link: Link::new(url)?, frames, scripts, generations: RwLock::default() })
     }
 
-    async fn look(&self, table: &TableKey, generation: Option<Uuid>, ids: &[Uuid]) -> Result<Look, CacheError> {
-        let mut connection = self.link.connection()?;
+    /// Reads the head, and documents where they stand if this is its generation.
+    async fn look(&self, table: &TableKey, places: &[Place]) -> Result<Look, CacheError> {
+        let connected = self.link.connected()?;
         let at = self.frames.head_at(table);
-        let mut asking = pipe();
-        asking.cmd("MGET").arg(&at);
-        for id in ids.iter().filter_map(|id| Some(self.frames.place(table, generation?, *id))) {
-            asking.arg(&id.document).arg(&id.mark);
-        }
-        asking.cmd("PTTL").arg(&at);
-        let answered = asking.query_async(&mut connection).await;
-        let (mut values, left_ms): (Vec<Option<Bytes>>, i64) = answered.map_err(|error| self.link.failed(error))?;
-        let mut rest = values.split_off(1);
-        let head = values.pop().flatten().and_then(|framed| self.trusted(&at, &framed, left_ms));
-        if head.is_none() {
-            rest.clear();
-        }
-        Ok(Look { head, values: rest })
+        let keys = places.iter().flat_map(|place| [place.document.clone(), place.mark.clone()]).collect();
+        let read = connected.reads.read(at.clone(), keys).await;
+        let Read { head, left_ms, values } = read.map_err(|error| self.link.failed(&connected, error))?;
+        Ok(Look { head: head.and_then(|framed| self.trusted(&at, &framed, left_ms)), values })
     }
 
     /// Only a head that Redis is about to let go of, and soon enough, is one that Marvin wrote.
     fn trusted(&self, at: &str, framed: &[u8], left_ms: i64) -> Option<Head> {
         // It has expired since it was read.
-        if left_ms == -2 {
+        if left_ms == GONE {
             return None;
         }
         let lives_as_meant = u64::try_from(left_ms).is_ok_and(|left_ms| left_ms <= millis(HEAD_TTL));
@@ -123,20 +116,26 @@ impl RedisCache {
     }
 
     async fn invoke<T: FromRedisValue>(&self, script: &Call<'_>) -> Result<T, CacheError> {
-        let mut connection = self.link.connection()?;
-        script.run(&mut connection).await.map_err(|error| self.link.failed(error))
+        let mut connected = self.link.connected()?;
+        script.run(&mut connected.connection).await.map_err(|error| self.link.failed(&connected, error))
     }
 }
 
 #[async_trait]
 impl Cache for RedisCache {
     async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
+        let places = |generation| {
+            let places = self.frames.places(table, generation);
+            ids.iter().map(|id| places.of(*id)).collect::<Vec<_>>()
+        };
         let guess = self.generation(table);
-        let mut look = self.look(table, guess, ids).await?;
+        let mut asked = guess.map(places).unwrap_or_default();
+        let mut look = self.look(table, &asked).await?;
         let Some(mut head) = look.head else { return Ok(Found::default()) };
         if guess != Some(head.generation) {
             self.remember(table, head.generation);
-            look = self.look(table, Some(head.generation), ids).await?;
+            asked = places(head.generation);
+            look = self.look(table, &asked).await?;
             match look.head {
                 Some(again) if again.generation == head.generation => head = again,
                 // A writer just began: nothing is there yet.
@@ -144,11 +143,11 @@ impl Cache for RedisCache {
             }
         }
         let mut values = look.values.into_iter();
-        let mut slots = Vec::with_capacity(ids.len());
-        for id in ids {
-            let at = self.frames.place(table, head.generation, *id).document;
-            slots.push(self.slot(&at, *id, values.next().flatten(), values.next().flatten()));
-        }
+        let mut slot = |(id, at): (&Uuid, Place)| {
+            let (document, mark) = (values.next().flatten(), values.next().flatten());
+            self.slot(&at.document, *id, document, mark)
+        };
+        let slots = ids.iter().zip(asked).map(&mut slot).collect();
         Ok(Found { head: Some(head), slots })
     }
 
@@ -188,10 +187,10 @@ impl Cache for RedisCache {
 
     async fn begin(&self, table: &TableKey, token: u64, position: Position) -> Result<Tenure, CacheError> {
         let at = self.frames.head_at(table);
-        let mut connection = self.link.connection()?;
+        let mut connected = self.link.connected()?;
         // Answers nothing for a key of another type, which the script writes over.
-        let seen = cmd("MGET").arg(&at).query_async(&mut connection).await;
-        let seen: Vec<Option<Bytes>> = seen.map_err(|error| self.link.failed(error))?;
+        let seen = cmd("MGET").arg(&at).query_async(&mut connected.connection).await;
+        let seen: Vec<Option<Bytes>> = seen.map_err(|error| self.link.failed(&connected, error))?;
         let seen = seen.into_iter().next().flatten().unwrap_or_default();
         match self.frames.open_head(&at, &seen) {
             Some((other, _)) if other > token => return Err(CacheError::Fenced(other)),

@@ -89,7 +89,8 @@ fn upsert(views: &PostgresViews, table: &Table) -> String {
     // A commit that a crash of the server takes back is made again: the checkpoint goes with it. So nobody waits for the disk.
     views.sql(&format!(
         "WITH moved AS ( \
-             UPDATE $S.tables SET position = $5, event_id = $6 \
+             UPDATE $S.tables SET position = $5, event_id = $6, \
+                 read_at = CASE state WHEN 'building' THEN clock_timestamp() ELSE read_at END \
              WHERE name = $1 AND version = $2 AND build = $3 AND token = $4 AND position <= $5 \
                  AND state IN ('building', 'live') \
              RETURNING set_config('synchronous_commit', 'off', true) \

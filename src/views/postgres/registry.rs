@@ -190,8 +190,8 @@ pub async fn resume(views: &PostgresViews, table: &Table) -> Result<(), ViewErro
 }
 
 pub async fn cancel(views: &PostgresViews, table: &Table) -> Result<(), ViewError> {
-    change(views, table, &format!("UPDATE $S.tables SET state = 'cancelled' WHERE {IS_TABLE} AND state = 'building'"))
-        .await
+    let update = "UPDATE $S.tables SET state = 'cancelled', read_at = clock_timestamp()";
+    change(views, table, &format!("{update} WHERE {IS_TABLE} AND state = 'building'")).await
 }
 
 /// # Errors

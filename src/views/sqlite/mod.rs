@@ -183,10 +183,7 @@ impl ViewStore for SqliteViews {
     }
 
     async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
-        self.change(table, |connection, table| {
-            registry::move_state(connection, table, State::Building, State::Cancelled)
-        })
-        .await
+        self.change(table, |connection, table| registry::cancel(connection, table)).await
     }
 
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {

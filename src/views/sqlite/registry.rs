@@ -170,27 +170,39 @@ pub fn take_over(connection: &Connection, table: &Table, token: u64) -> Result<C
 
 pub fn move_to(connection: &Connection, table: &Table, checkpoint: Checkpoint) -> rusqlite::Result<()> {
     let Checkpoint { position, event_id } = checkpoint;
-    connection
-        .prepare_cached(&format!("UPDATE tables SET position = ?4, event_id = ?5 WHERE {IS_TABLE}"))?
-        .execute(params![table.name, table.version, table.build, position.cast_signed(), event_id.as_bytes()])?;
+    let sql = format!(
+        "UPDATE tables SET position = ?4, event_id = ?5, \
+             read_at = CASE state WHEN 'building' THEN {NOW_MS} ELSE read_at END \
+         WHERE {IS_TABLE}"
+    );
+    connection.prepare_cached(&sql)?.execute(params![
+        table.name,
+        table.version,
+        table.build,
+        position.cast_signed(),
+        event_id.as_bytes()
+    ])?;
     Ok(())
 }
 
 pub fn make_live(connection: &Connection, table: &Table, token: u64) -> Result<(), ViewError> {
     held(connection, table, token)?;
-    let sql = "UPDATE tables SET state = CASE build WHEN ?3 THEN 'live' ELSE 'retired' END \
-               WHERE name = ?1 AND version = ?2 AND (state = 'live' OR build = ?3)";
-    connection.execute(sql, params![table.name, table.version, table.build]).map_err(StoreError::from)?;
+    let sql = format!(
+        "UPDATE tables SET state = CASE build WHEN ?3 THEN 'live' ELSE 'retired' END, \
+             read_at = CASE build WHEN ?3 THEN {NOW_MS} ELSE read_at END \
+         WHERE name = ?1 AND version = ?2 AND (state = 'live' OR build = ?3)"
+    );
+    connection.execute(&sql, params![table.name, table.version, table.build]).map_err(StoreError::from)?;
     Ok(())
 }
 
 /// # Errors
-/// `Gone` unless it is in the first state.
-pub fn move_state(connection: &Connection, table: &Table, from: State, to: State) -> Result<(), ViewError> {
-    let sql = format!("UPDATE tables SET state = ?5 WHERE {IS_TABLE} AND state = ?4");
-    let changed = connection
-        .execute(&sql, params![table.name, table.version, table.build, from.as_str(), to.as_str()])
-        .map_err(StoreError::from)?;
+/// `Gone` unless it is being built.
+pub fn cancel(connection: &Connection, table: &Table) -> Result<(), ViewError> {
+    let sql =
+        format!("UPDATE tables SET state = 'cancelled', read_at = {NOW_MS} WHERE {IS_TABLE} AND state = 'building'");
+    let changed =
+        connection.execute(&sql, params![table.name, table.version, table.build]).map_err(StoreError::from)?;
     if changed == 0 { Err(ViewError::Gone) } else { Ok(()) }
 }
 

@@ -3,6 +3,7 @@
 use super::{Adapter, World, assert_same, opened};
 use marvin::{
     cache::{memory::MemoryCache, publisher::Publisher},
+    health::Health,
     log::{
         subscription::{FollowError, Follower},
         tail::Tail,
@@ -162,7 +163,7 @@ impl History {
 
     async fn projector(&self, fold: usize, table: &marvin::views::Table) -> Projector {
         let store: Arc<dyn ViewStore> = self.world.store.clone();
-        let board = Board::new(store.clone(), [ViewId::of(&*self.folds[fold])]);
+        let board = Board::new(store.clone(), [ViewId::of(&*self.folds[fold])], Health::default());
         let ground = Ground { store, documents: self.world.documents(), board, head: watch::channel(0).1 };
         let told = Told::new(Publisher::new(Arc::new(MemoryCache::default()), key(table), TOKEN));
         let skips = self.skips(fold).await;

@@ -1,14 +1,21 @@
 //! A table's life: built, read, kept up, rebuilt beside what serves, and dropped when nobody reads it.
 use super::{Adapter, Names, Node, World, changed, is_live_at, named, view};
 use crate::wait::eventually;
-use marvin::views::{State, TableRow, ViewError, ViewStore};
+use marvin::{
+    log::checkpoint::Checkpoint,
+    views::{State, TableRow, ViewError, ViewStore},
+};
 use marvin_projections::fold_of;
 use rstest::rstest;
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use uuid::Uuid;
 
+/// As the keeper has it.
+const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 type One = Names<1>;
 type Two = Names<2>;
+type Three = Names<3>;
 
 /// The version of the projection whose document is answered.
 async fn version_read(node: &Node, id: Uuid) -> Result<u32, ViewError> {
@@ -214,4 +221,112 @@ async fn tables_that_nobody_read_for_a_day_are_dropped_and_none_that_is_read(#[c
     nobody_read_for_a_day(&world).await;
     eventually("the old version is dropped", async || states().await.is_empty().then_some(())).await;
     assert_eq!(world.states(view::<Two>()).await, [(1, State::Live)], "what is read stays");
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn what_was_written_called_off_or_made_live_just_now_counts_as_read(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let begun = async |view| {
+        let table = world.store.begin(view, 0).await.unwrap().table;
+        world.store.take_over(&table, 1).await.unwrap();
+        table
+    };
+    let tables = [begun(view::<One>()).await, begun(view::<Two>()).await, begun(view::<Three>()).await];
+    nobody_read_for_a_day(&world).await;
+    let unread = async || {
+        let rows = world.store.tables().await.unwrap();
+        rows.iter().map(|row| row.unread_for > Duration::from_secs(60 * 60)).collect::<Vec<_>>()
+    };
+    assert_eq!(unread().await, [true, true, true]);
+    let checkpoint = Checkpoint { position: 1, event_id: Uuid::now_v7() };
+    world.store.store(&tables[0], Vec::new(), checkpoint, 1).await.unwrap();
+    assert_eq!(unread().await, [false, true, true]);
+    world.store.cancel(&tables[1]).await.unwrap();
+    assert_eq!(unread().await, [false, false, true]);
+    world.store.make_live(&tables[2], 1).await.unwrap();
+    assert_eq!(unread().await, [false, false, false]);
+    // What is written to a live table is no reader.
+    nobody_read_for_a_day(&world).await;
+    world.store.store(&tables[2], Vec::new(), checkpoint, 1).await.unwrap();
+    assert_eq!(unread().await, [true, true, true]);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_table_that_another_version_left_half_built_is_dropped_and_one_just_called_off_is_not(
+    #[case] adapter: Adapter,
+) {
+    let world = adapter.world().await;
+    let (left, called_off) =
+        (world.store.begin(view::<Three>(), 0).await.unwrap(), world.store.begin(view::<Two>(), 0).await.unwrap());
+    nobody_read_for_a_day(&world).await;
+    world.store.cancel(&called_off.table).await.unwrap();
+    let _node = Node::keeping(&world, &[fold_of::<One>()]);
+    world.until("what was left is dropped", view::<Three>(), |rows| rows.is_empty()).await;
+    assert_eq!(left.state, State::Building);
+    assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
+}
+
+/// As when all processes start after a day on which none ran.
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn processes_of_two_versions_that_start_together_keep_the_tables_of_both(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    some_agents(&world, 3).await;
+    let both = async || {
+        let nodes = [Node::keeping(&world, &[fold_of::<Two>()]), Node::keeping(&world, &[fold_of::<One>()])];
+        world.live(view::<One>()).await;
+        world.live(view::<Two>()).await;
+        nodes
+    };
+    for node in both().await {
+        node.closed().await;
+    }
+    nobody_read_for_a_day(&world).await;
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    new.first_look().await;
+    // Looked at while nobody has read the older one.
+    world.live(view::<Two>()).await;
+    let _old = Node::keeping(&world, &[fold_of::<One>()]);
+    let noted = async || world.rows(view::<One>()).await.iter().all(|row| row.unread_for < UNREAD_MAX).then_some(());
+    eventually("the older one is read", noted).await;
+    assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
+    assert_eq!(world.states(view::<Two>()).await, [(1, State::Live)]);
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_higher_version_that_is_called_off_leaves_the_older_one_alone_until_it_is_asked_for_again(
+    #[case] adapter: Adapter,
+) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let _old = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    world.store.holds_switch.store(true, SeqCst);
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    let built = |rows: &[TableRow]| rows.iter().any(|row| row.checkpoint.position == 3);
+    let table = world.until("the new table is filled", view::<Two>(), built).await.remove(0).table;
+    world.store.cancel(&table).await.unwrap();
+    // Looks once a second; each of these begins one more.
+    for _ in 0..10 {
+        new.poke.notify_waiters();
+        let position = changed(&world, id, "meanwhile").await;
+        new.views.wait::<Two>(position).await.unwrap();
+        assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
+    }
+    assert_eq!(version_read(&new, id).await.unwrap(), 1, "the older one answers");
+    world.store.holds_switch.store(false, SeqCst);
+    world.store.begin(view::<Two>(), world.head()).await.unwrap();
+    new.poke.notify_waiters();
+    eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
 }

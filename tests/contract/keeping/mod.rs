@@ -231,9 +231,9 @@ impl Node {
         let stores = &world.stack.stores;
         let tail = Tail::new(stores.log.clone(), stores.codec.clone());
         let store: Arc<dyn ViewStore> = world.store.clone();
-        let board = Board::new(store.clone(), read.iter().map(|fold| ViewId::of(&**fold)));
-        let holder = Holder::new(stores.duties.clone());
         let (health, poke) = (Health::default(), Arc::new(Notify::new()));
+        let board = Board::new(store.clone(), read.iter().map(|fold| ViewId::of(&**fold)), health.clone());
+        let holder = Holder::new(stores.duties.clone());
         let ground =
             Ground { store: store.clone(), documents: world.documents(), board: board.clone(), head: tail.head() };
         let parts = Parts {

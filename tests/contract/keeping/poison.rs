@@ -35,9 +35,10 @@ async fn it_stops_that_projection_alone_and_goes_on_once_it_is_taken_out(#[case]
     let world = adapter.world().await;
     let (node, poison) = poisoned(&world).await;
     world.live(view::<Agents>()).await;
-    let told = node.health.degraded();
-    let told = told.iter().find(|part| part.name == "projection:names").expect("it is told");
-    assert_eq!(told.position, Some(poison));
+    let told = async || node.health.degraded().into_iter().find(|part| part.name == "projection:names");
+    let part = eventually("it is told", told).await;
+    assert_eq!(part.position, Some(poison));
+    assert!(part.reason.starts_with(&format!("stopped at position {poison}: ")), "{}", part.reason);
     // Tried again without being mended, it stops there again.
     let table = world.rows(view::<Fragile>()).await[0].table.clone();
     let writes = world.store.writes.load(SeqCst);
@@ -117,4 +118,26 @@ async fn what_was_taken_out_while_another_table_stands_before_it_does_not_stop_t
     let rows = world.until("it is rebuilt", view::<Fragile>(), rebuilt).await;
     assert_eq!(stopped_at(&rows)[1], None);
     assert_eq!(world.assert_equal(fold_of::<Fragile>()).await, (1, 0));
+}
+
+/// As a disk does, or somebody with the file.
+fn damage(world: &World, position: u64) {
+    let file = rusqlite::Connection::open(world.stack.directory.path().join("data/log.db")).unwrap();
+    file.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    file.execute_batch("DROP TRIGGER events_are_never_changed").unwrap();
+    assert_eq!(file.execute("UPDATE events SET payload = x'00' WHERE position = ?1", [position.cast_signed()]), Ok(1));
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_is_told_also_where_it_was_taken_out() {
+    let world = Adapter::Sqlite.world().await;
+    named(&world, "good", "").await;
+    named(&world, "damaged", "").await;
+    let damaged = world.head();
+    world.skip::<Mended>(damaged).await;
+    damage(&world, damaged);
+    let node = Node::keeping(&world, &[fold_of::<Mended>()]);
+    let stopped = |rows: &[TableRow]| stopped_at(rows) == [Some(damaged)];
+    world.until("it stops", view::<Mended>(), stopped).await;
+    eventually("it is told", async || node.health.degraded().into_iter().find(|it| it.name == "rebuild:names")).await;
 }
