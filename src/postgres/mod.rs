@@ -11,11 +11,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::store::StoreError;
 
 mod failure;
+pub mod lines;
 mod migrate;
 mod tls;
 pub use migrate::PrepareError;
 
-/// Connections of the pool: readers and short statements. The log's writer and its listener have one each beside it.
+/// Connections of the pool, for short statements. The log has others beside it: its writer and its listener one each, its readers [`lines`].
 const POOL_CONNECTIONS_MAX: usize = 8;
 /// How long each host of the URL may take to accept a connection; a dead one must leave time for the next.
 const HOST_TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use marvin_domain::{AggregateKind, Position, Sequence, StreamId};
-use std::{error::Error, pin::pin, sync::Arc};
+use std::{error::Error, pin::pin};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_postgres::{
     Row,
@@ -15,7 +15,10 @@ use super::{
     Append, AppendError, EventLog, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, ReadError, Receipt, StoredEvent, check_limits,
 };
 use crate::{
-    postgres::{Parameter, Postgres, STATEMENT_TIMEOUT},
+    postgres::{
+        Parameter, Postgres,
+        lines::{Line, Lines, over},
+    },
     store::StoreError,
 };
 
@@ -28,6 +31,8 @@ const COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_t
 
 pub struct PostgresLog {
     postgres: Postgres,
+    /// For pages; what is asked for less often has the pool.
+    lines: Lines,
     writer: writer::Handle,
     head: watch::Sender<Position>,
     /// The writer, the notifier and the listener; they end with the log.
@@ -45,7 +50,7 @@ impl PostgresLog {
         let writer = writer::start(postgres.clone(), head.clone(), &mut tasks);
         tasks.spawn(listener::notify(postgres.clone(), head.subscribe()));
         tasks.spawn(listener::listen(postgres.clone(), head.clone()));
-        Ok(Self { postgres, writer, head, _tasks: tasks })
+        Ok(Self { lines: Lines::new(&postgres), postgres, writer, head, _tasks: tasks })
     }
 }
 
@@ -108,34 +113,31 @@ impl EventLog for PostgresLog {
 impl PostgresLog {
     /// Takes rows as they come, until the page is full.
     async fn page(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<StoredEvent>, ReadError> {
-        let client = self.postgres.client().await?;
-        let (mut page, mut bytes) = (Vec::new(), 0);
+        let mut line = self.lines.get().await?;
+        line.is_asked = true;
+        let Line { client, wire, statements, .. } = &mut *line;
         let reading = async {
-            let statement = client.prepare_cached(sql).await.map_err(StoreError::from)?;
-            let rows = client.query_raw(&statement, parameters.iter().copied()).await.map_err(StoreError::from)?;
-            let mut rows = pin!(rows);
-            while let Some(row) = rows.try_next().await.map_err(StoreError::from)? {
-                let event = stored_event(&row)?;
-                bytes += event.payload.len();
-                page.push(event);
+            let statement = statements.prepare(client, sql).await?;
+            let rows = client.query_raw(&statement, parameters.iter().copied()).await?;
+            let (mut rows, mut page, mut bytes) = (pin!(rows), Vec::new(), 0);
+            while let Some(row) = rows.try_next().await? {
+                match stored_event(&row) {
+                    Ok(event) => {
+                        bytes += event.payload.len();
+                        page.push(event);
+                    }
+                    Err(error) => return Ok((Err(error), false)),
+                }
+                // The rest of the rows is on its way: ending the connection costs less than taking them in.
                 if bytes >= PAGE_BYTES_MAX {
-                    return Ok(false);
+                    return Ok((Ok(page), false));
                 }
             }
-            Ok::<_, ReadError>(true)
+            Ok::<_, tokio_postgres::Error>((Ok(page), true))
         };
-        match tokio::time::timeout(STATEMENT_TIMEOUT, reading).await {
-            Ok(Ok(true)) => return Ok(page),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(late) => {
-                drop(deadpool_postgres::Object::take(client));
-                return Err(StoreError::Unreachable(Arc::new(late)).into());
-            }
-        }
-        // The rest of the rows is on its way: ending the connection costs less than taking them in.
-        drop(deadpool_postgres::Object::take(client));
-        Ok(page)
+        let (page, is_whole) = over(wire, reading).await?;
+        line.is_asked = !is_whole;
+        page
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
     time::Instant,
 };
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     log::{Append, AppendError},
-    postgres::{Postgres, STATEMENT_TIMEOUT, Wire},
+    postgres::{
+        Postgres,
+        lines::{Line, over},
+    },
     store::{StoreError, chain},
 };
 
@@ -119,34 +122,10 @@ fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-/// A connection and the statement prepared on it. Its bytes are moved by whoever asks, in the same task: waking another one for
-/// that takes as long as the server takes for a small batch.
+/// A connection and the statement prepared on it.
 struct Connected {
-    client: Client,
+    line: Line,
     statement: Statement,
-    wire: Wire,
-}
-
-/// Waits for an answer while moving the bytes of its connection.
-async fn over<T, E: Into<StoreError>>(
-    wire: &mut Wire,
-    asking: impl Future<Output = Result<T, E>>,
-) -> Result<T, StoreError> {
-    let moving = async {
-        tokio::select! {
-            biased;
-            answer = asking => answer.map_err(Into::into),
-            // However it ended, nothing more comes this way.
-            ended = &mut *wire => Err(StoreError::Unreachable(match ended {
-                Err(error) => Arc::new(error),
-                Ok(()) => Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-            })),
-        }
-    };
-    match tokio::time::timeout(STATEMENT_TIMEOUT, moving).await {
-        Ok(answer) => answer,
-        Err(late) => Err(StoreError::Unreachable(Arc::new(late))),
-    }
 }
 
 struct Writer {
@@ -200,7 +179,7 @@ impl Writer {
             Some(connection) => connection,
             None => connect(&self.postgres).await?,
         };
-        let Connected { client, statement, wire } = &mut connection;
+        let Connected { line: Line { client, wire, .. }, statement } = &mut connection;
         // Kept only when it answered: what a refused statement left on the wire is its end, too.
         let answer = over(wire, batch::append(client, statement, batch)).await;
         if !matches!(answer, Err(StoreError::Unreachable(_))) {
@@ -211,10 +190,9 @@ impl Writer {
 }
 
 async fn connect(postgres: &Postgres) -> Result<Connected, StoreError> {
-    let (client, mut wire) = postgres.dedicated().await?;
-    over(&mut wire, postgres.set_up(&client)).await?;
-    let statement = over(&mut wire, batch::prepare(&client)).await?;
-    Ok(Connected { client, statement, wire })
+    let mut line = Line::connect(postgres).await?;
+    let statement = over(&mut line.wire, batch::prepare(&line.client)).await?;
+    Ok(Connected { line, statement })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Bad weather: every failure is told, nothing hangs, nothing is written twice or by half, and it goes on by itself.
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use marvin::{
     log::{Append, AppendError, EventLog, ReadError},
     store::StoreError,
@@ -202,6 +202,44 @@ async fn a_session_that_the_server_ended_while_it_was_idle_costs_no_command() {
         let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1";
         killer.query(end, &[&name]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ended_while_it_was_idle_costs_no_page() {
+    let subject = Adapter::Postgres.log().await;
+    let killer = subject.database().stranger().await;
+    let name = format!("marvin {}", subject.database().instance);
+    subject.log.append(append(stream(), 0, 1)).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(subject.log.read(0, 10).await.unwrap().len(), 1);
+        let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1";
+        killer.query(end, &[&name]).await.unwrap();
+    }
+}
+
+/// The answer may still come, and is long.
+#[tokio::test]
+async fn who_gives_up_a_page_leaves_its_session_to_nobody() {
+    let subject = Adapter::Postgres.log().await;
+    let stranger = subject.database().stranger().await;
+    subject.log.append(append(stream(), 0, 100)).await.unwrap();
+    let name = format!("marvin {}", subject.database().instance);
+    let readers = async || {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%FROM events WHERE position > %'";
+        let rows = stranger.query(sql, &[&name]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    subject.log.read(0, 10).await.unwrap();
+    let before = readers().await;
+    assert_eq!(before.len(), 1);
+    // Its first step alone: it has asked, and nothing has come.
+    assert!(subject.log.read(0, 100).now_or_never().is_none());
+    assert_eq!(subject.log.read(50, 1).await.unwrap()[0].position, 51);
+    eventually("another session answered", async || {
+        let now = readers().await;
+        (now.len() == 1 && now != before).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
