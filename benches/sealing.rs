@@ -15,8 +15,8 @@ const ROUNDS: usize = 21;
 /// Slices of a hundred calls in a round; the round's time is the median of theirs.
 const SLICES: usize = 200;
 const PART_BYTES: usize = 300;
-/// What a part of that size may cost, in µs.
-const COST_US_MAX: f64 = 0.5;
+/// What a part of that size may cost: 0.5 µs where the portable crate takes 1.6 µs, so that a slower machine makes no difference.
+const TIME_TO_PORTABLE_MAX: f64 = 0.5 / 1.6;
 
 fn main() {
     let rounds = setting("MARVIN_BENCH_ROUNDS", ROUNDS);
@@ -49,10 +49,18 @@ fn main() {
             typical_seconds(SLICES, || cipher::open(&key, scope, place, black_box(&sealed)).expect("it was sealed so"))
         };
         let sealing = take_turns(rounds, seal_reference, seal);
-        sealing.report(&format!("seal 300 bytes, {name}, µs"), Target::AtMost(COST_US_MAX), Ratio::Microseconds);
-        sealing.report(&format!("seal 300 bytes, {name}, time to chacha20poly1305"), Target::None, Ratio::Time);
+        sealing.report(&format!("seal 300 bytes, {name}, µs"), Target::None, Ratio::Microseconds);
+        sealing.report(
+            &format!("seal 300 bytes, {name}, time to chacha20poly1305"),
+            Target::AtMost(TIME_TO_PORTABLE_MAX),
+            Ratio::Time,
+        );
         let opening = take_turns(rounds, open_reference, open);
-        opening.report(&format!("open 300 bytes, {name}, µs"), Target::AtMost(COST_US_MAX), Ratio::Microseconds);
-        opening.report(&format!("open 300 bytes, {name}, time to chacha20poly1305"), Target::None, Ratio::Time);
+        opening.report(&format!("open 300 bytes, {name}, µs"), Target::None, Ratio::Microseconds);
+        opening.report(
+            &format!("open 300 bytes, {name}, time to chacha20poly1305"),
+            Target::AtMost(TIME_TO_PORTABLE_MAX),
+            Ratio::Time,
+        );
     }
 }
