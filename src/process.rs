@@ -124,7 +124,8 @@ impl Follower for Process {
         let reactions: Vec<_> = events.iter().map(|event| self.react(event)).collect();
         let acted: Vec<bool> = stream::iter(reactions).buffered(REACTIONS_AT_ONCE).try_collect().await?;
         let acted = acted.contains(&true);
-        self.stored = keep_checkpoint(&*self.checkpoints, self.manager.name(), events, acted, self.stored).await?;
+        let kept = keep_checkpoint(&*self.checkpoints, self.manager.name(), events, acted, self.stored).await;
+        self.stored = kept.map_err(|error| FollowError::Again(error.to_string()))?;
         Ok(())
     }
 }

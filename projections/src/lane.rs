@@ -3,7 +3,7 @@ use marvin_domain::Position;
 use std::collections::{HashMap, HashSet, hash_map};
 use uuid::Uuid;
 
-use crate::{Document, FoldError, Projection, RawDocument, Touch, fold::caught};
+use crate::{Document, FoldError, Projection, RawDocument, Touch, projection::caught};
 
 /// Some of a projection's documents, in memory as far as there is room.
 ///

@@ -8,6 +8,7 @@ mod document;
 mod fold;
 mod lane;
 mod plan;
+mod projection;
 
 pub mod agents;
 pub mod inbox;
@@ -16,9 +17,10 @@ pub mod tasks;
 pub mod users;
 
 pub use document::{Document, Field, FieldKind, Key, RawDocument};
-pub use fold::{Fold, FoldError, Projection, fold_of};
+pub use fold::{Fold, fold_of};
 pub use lane::Lane;
 pub use plan::{Plan, Skips, Touch};
+pub use projection::{FoldError, Projection};
 
 use std::sync::Arc;
 

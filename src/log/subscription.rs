@@ -1,14 +1,15 @@
 //! Follows the log from a checkpoint: catches up in pages, then waits for a wake-up. Knows nothing of what followers do.
 use async_trait::async_trait;
-use marvin_domain::{
-    AggregateKind, Envelope, Event, Position,
-    user::{UserErased, UserEvent},
-};
+use marvin_domain::{Envelope, Position};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, warn};
 
-use super::{ReadError, StoredEvent, checkpoint::Checkpoint, tail::Tail};
+use super::{
+    ReadError, StoredEvent,
+    checkpoint::Checkpoint,
+    tail::{Page, Tail, Wanted},
+};
 use crate::{health::Health, store::chain};
 
 /// Events read per batch: large enough to amortise a transaction, small enough to replay cheaply after a crash.
@@ -16,37 +17,6 @@ pub const BATCH_EVENTS_MAX: u32 = 500;
 /// Pause before a failed batch is tried again; doubles up to the maximum.
 const RETRY_INITIAL: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// Which events a follower is given. The others are not even opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    All,
-    /// Those of these aggregates, and erasures of people.
-    Of(&'static [AggregateKind]),
-}
-
-impl Wanted {
-    pub(super) fn includes(self, kind: AggregateKind, event_type: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Of(kinds) => kinds.contains(&kind) || is_erasure(kind, event_type),
-        }
-    }
-}
-
-/// Whatever keeps people's words in clear has to hear of it.
-fn is_erasure(kind: AggregateKind, event_type: &str) -> bool {
-    const ERASED: Event = Event::User(UserEvent::Erased(UserErased {}));
-    kind == AggregateKind::User && event_type == ERASED.event_type()
-}
-
-/// The next events that are wanted. There may be none, and others behind the last of them: `end` is behind all of these.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub events: Vec<Arc<Envelope>>,
-    /// None when nothing has come yet.
-    pub end: Option<Checkpoint>,
-}
 
 /// A place in the log that moves forward.
 pub struct Subscription {

@@ -1,5 +1,8 @@
 //! The decoded tail: the newest events, opened once per process however many follow them.
-use marvin_domain::{Envelope, Event, Position, user::UserEvent};
+use marvin_domain::{
+    AggregateKind, Envelope, Event, Position,
+    user::{UserErased, UserEvent},
+};
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, RwLock},
@@ -9,12 +12,7 @@ use tokio::sync::watch;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{
-    EventLog, ReadError, StoredEvent,
-    checkpoint::Checkpoint,
-    codec::Codec,
-    subscription::{Page, Wanted},
-};
+use super::{EventLog, ReadError, StoredEvent, checkpoint::Checkpoint, codec::Codec};
 use crate::health::Health;
 
 /// In `/readyz`.
@@ -28,6 +26,37 @@ const RING_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PAGE_EVENTS: u32 = 500;
 /// The slow poll behind the wake-up: finds what another process appended.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Which events a follower is given. The others are not even opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    All,
+    /// Those of these aggregates, and erasures of people.
+    Of(&'static [AggregateKind]),
+}
+
+impl Wanted {
+    fn includes(self, kind: AggregateKind, event_type: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(kinds) => kinds.contains(&kind) || is_erasure(kind, event_type),
+        }
+    }
+}
+
+/// Whatever keeps people's words in clear has to hear of it.
+fn is_erasure(kind: AggregateKind, event_type: &str) -> bool {
+    const ERASED: Event = Event::User(UserEvent::Erased(UserErased {}));
+    kind == AggregateKind::User && event_type == ERASED.event_type()
+}
+
+/// The next events that are wanted. There may be none, and others behind the last of them: `end` is behind all of these.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub events: Vec<Arc<Envelope>>,
+    /// None when nothing has come yet.
+    pub end: Option<Checkpoint>,
+}
 
 pub struct Tail {
     log: Arc<dyn EventLog>,

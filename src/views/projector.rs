@@ -13,7 +13,8 @@ use crate::{
     cache::{Entry, TableKey, publisher::Publisher},
     log::{
         checkpoint::Checkpoint,
-        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Wanted},
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
+        tail::Wanted,
     },
 };
 

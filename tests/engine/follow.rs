@@ -6,8 +6,8 @@ use marvin::{
     log::{
         Append, AppendError, EventLog, ReadError, Receipt, StoredEvent, StreamAppend,
         checkpoint::Checkpoint,
-        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Subscription, Wanted, follow},
-        tail::Tail,
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower, Subscription, follow},
+        tail::{Tail, Wanted},
     },
 };
 use marvin_domain::{

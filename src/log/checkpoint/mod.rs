@@ -4,7 +4,6 @@ use marvin_domain::{Envelope, Position};
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::subscription::FollowError;
 use crate::store::StoreError;
 
 pub mod postgres;
@@ -50,18 +49,17 @@ pub const IDLE_EVENTS_MAX: u64 = 2_000;
 /// Writes the checkpoint behind a batch, unless nothing in it mattered and the last one is near. Answers what is stored.
 ///
 /// # Errors
-/// `Again` when the store cannot be reached.
+/// When the store cannot be reached.
 pub async fn keep_checkpoint(
     checkpoints: &dyn Checkpoints,
     name: &str,
     events: &[Arc<Envelope>],
     acted: bool,
     stored: Position,
-) -> Result<Position, FollowError> {
+) -> Result<Position, StoreError> {
     match events.last() {
         Some(last) if acted || last.position - stored >= IDLE_EVENTS_MAX => {
-            let kept = checkpoints.store(name, Checkpoint::behind(last)).await;
-            kept.map_err(|error| FollowError::Again(error.to_string()))?;
+            checkpoints.store(name, Checkpoint::behind(last)).await?;
             Ok(last.position)
         }
         _ => Ok(stored),
