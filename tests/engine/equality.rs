@@ -1,6 +1,7 @@
 //! The comparison of what people read with a replay of the log finds every difference, and none that is not there.
 use crate::stack::{Stack, meta};
 use async_trait::async_trait;
+use chrono::Utc;
 use futures_util::future::BoxFuture;
 use marvin::{
     log::{checkpoint::Checkpoint, tail::Tail},
@@ -203,10 +204,16 @@ async fn a_replay_stops_exactly_at_an_event_that_cannot_be_folded() {
     assert_eq!((failure.position(), replay.position()), (cancelled.position, cancelled.position - 1));
 }
 
-/// A live store that changes while it is listed: between the first page and the next, `meanwhile` happens.
+/// What happens once.
+type Meanwhile = Mutex<Option<BoxFuture<'static, ()>>>;
+
+/// A live store that changes while it is compared.
 struct Moving {
     inner: Arc<dyn ViewStore>,
-    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// Happens between the first page and the next.
+    meanwhile: Meanwhile,
+    /// Happens before documents are looked at again.
+    later: Meanwhile,
 }
 
 #[async_trait]
@@ -221,6 +228,10 @@ impl ViewStore for Moving {
         self.inner.take_over(table, token).await
     }
     async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        let later = self.later.lock().unwrap().take();
+        if let Some(later) = later {
+            later.await;
+        }
         self.inner.load(table, ids).await
     }
     async fn store(
@@ -284,8 +295,30 @@ async fn what_is_written_meanwhile_is_no_difference_and_hides_none() {
         let sql = format!("UPDATE {table} SET status = 'running' WHERE id = ?1");
         assert_eq!(Connection::open(path).unwrap().execute(&sql, [altered.as_bytes()]).unwrap(), 1);
     });
-    let moving = Moving { inner: store, meanwhile: Mutex::new(Some(meanwhile)) };
+    let moving = Moving { inner: store, meanwhile: Mutex::new(Some(meanwhile)), later: Mutex::default() };
     let comparison = scene.compare_with(Arc::new(moving)).await;
     let expected = [(altered, Difference::Fields), (scene.ids[30], Difference::Fields)];
     assert_eq!((differing(&comparison), comparison.restless), (expected.to_vec(), 0));
+}
+
+/// A comparison that looks at it again meets a document that is newer than what it folded.
+#[tokio::test]
+async fn a_document_that_changes_at_each_look_is_looked_at_once_more() {
+    let mut scene = Scene::of(TASKS).await;
+    let (changing, position) = (scene.ids[0], scene.stack.events().await.len() as Position);
+    scene.stack.send(changing, TaskCommand::Start { worker: Uuid::now_v7(), at: Utc::now() }).await;
+    scene.stack.send(changing, CANCEL).await;
+    let store = scene.stack.stores.views.clone();
+    let events: Vec<_> = scene.stack.events().await.into_iter().map(Arc::new).collect();
+    let another = replay(&scene.stack, Skips::default(), store.clone()).await;
+    let live = Arc::new(tokio::sync::Mutex::new(std::mem::replace(&mut scene.live, another)));
+    let take = |upto: Position| -> Meanwhile {
+        let (live, events) = (live.clone(), events.clone());
+        Mutex::new(Some(Box::pin(async move { live.lock().await.take(&events, upto).await.unwrap() })))
+    };
+    let moving = Moving { inner: store, meanwhile: take(position + 1), later: take(position + 2) };
+    let comparison = scene.compare_with(Arc::new(moving)).await;
+    assert_eq!((differing(&comparison), comparison.restless), (vec![], 0));
+    let folded = live.lock().await;
+    assert_eq!(folded.position(), position + 2, "else nothing changed meanwhile");
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod board;
 mod closing;
 mod dispatch;
 mod dispatch_bounds;
@@ -9,6 +10,7 @@ mod duties;
 mod equality;
 mod erasure;
 mod follow;
+mod forgetting;
 mod observe;
 mod process;
 mod project;

@@ -2,18 +2,21 @@
 use crate::stack::Stack;
 use async_trait::async_trait;
 use marvin::{
+    cache::{Cache, Slot, memory::MemoryCache},
     log::{
         checkpoint::Checkpoint,
-        subscription::{FollowError, Follower},
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
     },
     store::StoreError,
     views::{
         Filter, ListQuery, Order, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
-        documents::Documents, projector::Projector, sqlite::SqliteViews,
+        documents::Documents,
+        projector::{Projector, key},
+        sqlite::SqliteViews,
     },
 };
 use marvin_domain::{Envelope, Position, StreamId, agent::AgentCommand, user::Role};
-use marvin_projections::{Fold, RawDocument};
+use marvin_projections::{Fold, RawDocument, tasks::Tasks};
 use serde_json::json;
 use std::sync::{
     Arc,
@@ -169,7 +172,7 @@ async fn an_event_that_cannot_be_folded_stops_the_projection_exactly_there() {
 async fn a_document_copied_to_another_place_is_not_opened() {
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
-    let fold = marvin_projections::fold_of::<marvin_projections::tasks::Tasks>();
+    let fold = marvin_projections::fold_of::<Tasks>();
     let mut projector = bench.projector(fold).await;
     projector.take(&events).await.unwrap();
     let table = projector.table();
@@ -183,4 +186,47 @@ async fn a_document_copied_to_another_place_is_not_opened() {
     let outcome = bench.documents.open(table, newer).await;
     assert!(matches!(outcome, Err(ViewError::Corrupt { .. })), "an old document passes for a newer one");
     assert_eq!(bench.documents.open(table, documents).await.unwrap().len(), 2);
+}
+
+/// As the projector has it: how far behind the log's end a table is cached, and how far its checkpoint stays behind it.
+const CATCH_UP_POSITIONS: Position = 16_000;
+
+#[tokio::test]
+async fn only_a_table_near_the_logs_end_is_cached() {
+    let bench = bench().await;
+    let events = some_history(&bench.stack).await;
+    let end = events.last().unwrap().position;
+    for (behind, is_cached) in [(0, true), (CATCH_UP_POSITIONS, true), (CATCH_UP_POSITIONS + 1, false)] {
+        let (fold, cache) = (marvin_projections::fold_of::<Tasks>(), Arc::new(MemoryCache::default()));
+        let (store, head) = (bench.store.clone(), end + behind);
+        let mut projector = bench.stack.projector_at(fold, store, head, cache.clone()).await;
+        projector.resume().await.unwrap();
+        projector.take(&events).await.unwrap();
+        let ids: Vec<_> = bench.opened(projector.table()).await.iter().map(|document| document.id).collect();
+        assert_eq!(ids.len(), 3);
+        let found = cache.get(&key(projector.table()), &ids).await.unwrap();
+        assert_eq!(found.head.unwrap().position, end, "what is read from the store may be cached either way");
+        for slot in found.slots {
+            assert_eq!(matches!(slot, Slot::Hit(_)), is_cached, "{behind} behind");
+        }
+    }
+}
+
+/// So that a restart need not look through all of them again.
+#[tokio::test]
+async fn the_checkpoint_moves_also_where_nothing_is_of_concern() {
+    const PAGE: Position = BATCH_EVENTS_MAX as Position;
+    let bench = bench().await;
+    let (fold, cache) = (marvin_projections::fold_of::<Tasks>(), Arc::new(MemoryCache::default()));
+    let mut projector = bench.stack.projector_at(fold, bench.store.clone(), Position::MAX, cache).await;
+    projector.resume().await.unwrap();
+    let stored = async || bench.store.tables().await.unwrap()[0].checkpoint.position;
+    for page in 1..=100 {
+        let end = Checkpoint { position: page * PAGE, event_id: Uuid::now_v7() };
+        projector.take_to(&[], end).await.unwrap();
+        let behind = end.position - stored().await;
+        assert!(behind < CATCH_UP_POSITIONS, "{behind} behind {}", end.position);
+    }
+    projector.settle().await.unwrap();
+    assert_eq!(stored().await, 100 * PAGE, "what was put off is done when nothing can come");
 }
