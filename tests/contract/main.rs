@@ -19,6 +19,7 @@ mod duties;
 mod incarnations;
 mod keeping;
 mod log;
+mod nodes;
 mod slots;
 mod subjects;
 mod views;
