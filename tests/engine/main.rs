@@ -1,6 +1,9 @@
 //! The machinery between the ports: dispatching, following, sealing, projecting, reacting.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/weather.rs"]
+mod weather;
+
 mod admin;
 mod board;
 mod closing;
