@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{Answer, Client, Launch, Server, Stopped, eventually};
 
 /// Where the metrics of this server are served, from its log.
-fn metrics_url(server: &Server) -> String {
+pub fn metrics_url(server: &Server) -> String {
     let line = server.log().lines().find(|line| line.contains("metrics are served")).unwrap().to_owned();
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     format!("http://{}", line["address"].as_str().unwrap())

@@ -8,35 +8,15 @@ use rstest::rstest;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
-use super::postgres::Database;
+use super::{
+    nodes::{Adapter, Nodes},
+    postgres::Database,
+};
 
-enum Adapter {
-    Sqlite,
-    Postgres,
-}
-
-/// Duties of an empty store, as two nodes see them. A file has one process, so there both are the same.
-struct Subject {
-    _directory: Option<tempfile::TempDir>,
-    nodes: [Arc<dyn Duties>; 2],
-}
-
-impl Adapter {
-    async fn duties(&self) -> Subject {
-        match self {
-            Self::Sqlite => {
-                let directory = tempfile::tempdir().unwrap();
-                let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
-                let duties: Arc<dyn Duties> = Arc::new(SqliteDuties(log.database().clone()));
-                Subject { _directory: Some(directory), nodes: [duties.clone(), duties] }
-            }
-            Self::Postgres => {
-                let database = Database::shared();
-                let (one, other) = (database.prepare().await, database.prepare().await);
-                Subject { _directory: None, nodes: [Arc::new(PostgresDuties(one)), Arc::new(PostgresDuties(other))] }
-            }
-        }
-    }
+async fn duties(adapter: Adapter) -> Nodes<dyn Duties> {
+    adapter
+        .nodes::<dyn Duties>(|sqlite| Arc::new(SqliteDuties(sqlite)), |postgres| Arc::new(PostgresDuties(postgres)))
+        .await
 }
 
 const TTL: Duration = Duration::from_secs(60);
@@ -51,7 +31,7 @@ fn named(duties: &[(&str, u64)]) -> Vec<(String, u64)> {
     duties.iter().map(|(duty, token)| ((*duty).to_owned(), *token)).collect()
 }
 
-impl Subject {
+impl Nodes<dyn Duties> {
     async fn take(&self, duty: &str, holder: Uuid, ttl: Duration) -> Option<u64> {
         self.nodes[0].take(duty, holder, ttl).await.unwrap()
     }
@@ -62,7 +42,7 @@ impl Subject {
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_duty_is_one_holders_until_it_is_released(#[case] adapter: Adapter) {
-    let subject = adapter.duties().await;
+    let subject = duties(adapter).await;
     let duties = &subject.nodes[1];
     let (one, other) = (id(), id());
     assert_eq!(duties.held().await.unwrap(), []);
@@ -86,7 +66,7 @@ async fn a_duty_is_one_holders_until_it_is_released(#[case] adapter: Adapter) {
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_token_is_of_one_lease_and_grows_by_one_with_each(#[case] adapter: Adapter) {
-    let subject = adapter.duties().await;
+    let subject = duties(adapter).await;
     let (one, other) = (id(), id());
     assert_eq!(subject.take("a", one, TTL).await, Some(1));
     assert_eq!(subject.take("a", one, TTL).await, Some(1), "who has it already keeps it");
@@ -104,7 +84,7 @@ async fn a_token_is_of_one_lease_and_grows_by_one_with_each(#[case] adapter: Ada
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn renewing_prolongs_a_holders_leases_and_none_that_ran_out(#[case] adapter: Adapter) {
-    let subject = adapter.duties().await;
+    let subject = duties(adapter).await;
     let duties = &subject.nodes[1];
     let (one, other) = (id(), id());
     subject.take("lost", one, LAPSED).await;
@@ -129,7 +109,7 @@ async fn renewing_prolongs_a_holders_leases_and_none_that_ran_out(#[case] adapte
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn later_tokens_are_above_one_that_was_passed(#[case] adapter: Adapter) {
-    let subject = adapter.duties().await;
+    let subject = duties(adapter).await;
     let (duties, one) = (&subject.nodes[1], id());
     for token in [40, 7] {
         duties.pass("a", token).await.unwrap();
@@ -152,7 +132,7 @@ const ROUNDS: u64 = 12;
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_takers_at_once_one_wins(#[case] adapter: Adapter) {
-    let subject = adapter.duties().await;
+    let subject = duties(adapter).await;
     for round in 1..=ROUNDS {
         let takers = (0..TAKERS).map(|taker| {
             let (duties, holder) = (subject.nodes[taker % 2].clone(), id());

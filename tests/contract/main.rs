@@ -12,6 +12,8 @@ mod redis_server;
 mod stack;
 #[path = "../support/wait.rs"]
 mod wait;
+#[path = "../support/weather.rs"]
+mod weather;
 
 mod cache;
 mod checkpoints;
@@ -19,6 +21,7 @@ mod duties;
 mod incarnations;
 mod keeping;
 mod log;
+mod nodes;
 mod slots;
 mod subjects;
 mod views;

@@ -1,42 +1,16 @@
 //! What every store of slots promises: as many as the agent's limit, each held by one claim until it runs out.
 use futures_util::future::join_all;
-use marvin::{
-    agent::slots::{Slots, Taken, postgres::PostgresSlots, sqlite::SqliteSlots},
-    log::sqlite::SqliteLog,
-};
+use marvin::agent::slots::{Slots, Taken, postgres::PostgresSlots, sqlite::SqliteSlots};
 use rstest::rstest;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
-use super::postgres::Database;
+use super::nodes::{Adapter, Nodes};
 
-enum Adapter {
-    Sqlite,
-    Postgres,
-}
-
-/// Slots over an empty store, as two nodes see them. A file has one process, so there both are the same.
-struct Subject {
-    _directory: Option<tempfile::TempDir>,
-    nodes: [Arc<dyn Slots>; 2],
-}
-
-impl Adapter {
-    async fn slots(&self) -> Subject {
-        match self {
-            Self::Sqlite => {
-                let directory = tempfile::tempdir().unwrap();
-                let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
-                let slots: Arc<dyn Slots> = Arc::new(SqliteSlots(log.database().clone()));
-                Subject { _directory: Some(directory), nodes: [slots.clone(), slots] }
-            }
-            Self::Postgres => {
-                let database = Database::shared();
-                let (one, other) = (database.prepare().await, database.prepare().await);
-                Subject { _directory: None, nodes: [Arc::new(PostgresSlots(one)), Arc::new(PostgresSlots(other))] }
-            }
-        }
-    }
+async fn slots(adapter: Adapter) -> Nodes<dyn Slots> {
+    adapter
+        .nodes::<dyn Slots>(|sqlite| Arc::new(SqliteSlots(sqlite)), |postgres| Arc::new(PostgresSlots(postgres)))
+        .await
 }
 
 const TTL: Duration = Duration::from_secs(60);
@@ -52,7 +26,7 @@ fn id() -> Uuid {
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn an_agent_has_as_many_slots_as_its_limit(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     let slots = &subject.nodes[0];
     let (agent, holder) = (id(), id());
     let (first, second, third) = (id(), id(), id());
@@ -70,7 +44,7 @@ async fn an_agent_has_as_many_slots_as_its_limit(#[case] adapter: Adapter) {
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_lowered_limit_counts_who_is_still_at_work(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     let slots = &subject.nodes[0];
     let (agent, holder, tasks) = (id(), id(), [id(), id(), id()]);
     for task in tasks {
@@ -87,7 +61,7 @@ async fn a_lowered_limit_counts_who_is_still_at_work(#[case] adapter: Adapter) {
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_task_is_held_by_one_at_a_time_and_freed_only_by_its_holder(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     let slots = &subject.nodes[0];
     let (agent, task, holder, other) = (id(), id(), id(), id());
     assert_eq!(slots.take(agent, 4, task, holder, TTL).await.unwrap(), Taken::Yes);
@@ -105,7 +79,7 @@ async fn a_task_is_held_by_one_at_a_time_and_freed_only_by_its_holder(#[case] ad
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn a_lapsed_lease_is_neither_held_nor_renewed_and_its_slot_is_free(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     let slots = &subject.nodes[0];
     let (agent, task, holder) = (id(), id(), id());
     assert_eq!(slots.take(agent, 1, task, holder, LAPSED).await.unwrap(), Taken::Yes);
@@ -119,7 +93,7 @@ async fn a_lapsed_lease_is_neither_held_nor_renewed_and_its_slot_is_free(#[case]
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
 async fn renewing_prolongs_each_lease_that_still_stands(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     let slots = &subject.nodes[0];
     let (agent, task, one, other) = (id(), id(), id(), id());
     assert_eq!(slots.take(agent, 2, task, one, TTL).await.unwrap(), Taken::Yes);
@@ -136,7 +110,7 @@ const CLAIMS: usize = 32;
 const ROUNDS: usize = 12;
 
 /// What the claims were answered that `claim` makes of a number and its node.
-async fn race<F>(subject: &Subject, claim: impl Fn(usize, Arc<dyn Slots>) -> F) -> impl Fn(Taken) -> usize
+async fn race<F>(subject: &Nodes<dyn Slots>, claim: impl Fn(usize, Arc<dyn Slots>) -> F) -> impl Fn(Taken) -> usize
 where
     F: Future<Output = Taken> + Send + 'static,
 {
@@ -150,7 +124,7 @@ where
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_at_once_never_exceed_the_limit(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     for round in 1..=ROUNDS {
         let agent = id();
         // A lease that ran out stands in the way of none, and is cleared away by one.
@@ -167,7 +141,7 @@ async fn claims_at_once_never_exceed_the_limit(#[case] adapter: Adapter) {
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_at_once_give_a_task_to_one(#[case] adapter: Adapter) {
-    let subject = adapter.slots().await;
+    let subject = slots(adapter).await;
     for round in 1..=ROUNDS {
         // Also when they come for several agents, which nobody does on purpose.
         let (agents, task) = ([id(), id(), id()], id());

@@ -1,12 +1,13 @@
 //! The comparison of what people read with a replay of the log finds every difference, and none that is not there.
-use crate::stack::{Stack, meta};
-use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use crate::{
+    stack::{Stack, meta},
+    weather::Weather,
+};
+use chrono::Utc;
 use marvin::{
-    log::{checkpoint::Checkpoint, tail::Tail},
-    store::StoreError,
+    log::tail::Tail,
     views::{
-        Filter, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+        ViewStore,
         documents::Documents,
         equality::{Comparer, Comparison, Difference},
         replay::{Replay, ReplayError},
@@ -23,7 +24,7 @@ use marvin_domain::{
 use marvin_projections::{Fold, RawDocument, Skips, fold_of, tasks::Tasks};
 use rusqlite::Connection;
 use serde_json::json;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use uuid::Uuid;
 
 const CANCEL: TaskCommand = TaskCommand::Cancel { reason: CancelReason::Requested };
@@ -203,68 +204,6 @@ async fn a_replay_stops_exactly_at_an_event_that_cannot_be_folded() {
     assert_eq!((failure.position(), replay.position()), (cancelled.position, cancelled.position - 1));
 }
 
-/// A live store that changes while it is listed: between the first page and the next, `meanwhile` happens.
-struct Moving {
-    inner: Arc<dyn ViewStore>,
-    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
-}
-
-#[async_trait]
-impl ViewStore for Moving {
-    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
-        self.inner.tables().await
-    }
-    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
-        self.inner.begin(view, target).await
-    }
-    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
-        self.inner.take_over(table, token).await
-    }
-    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
-        self.inner.load(table, ids).await
-    }
-    async fn store(
-        &self,
-        table: &Table,
-        documents: Vec<SealedDocument>,
-        checkpoint: Checkpoint,
-        token: u64,
-    ) -> Result<(), ViewError> {
-        self.inner.store(table, documents, checkpoint, token).await
-    }
-    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
-        let meanwhile = query.before.and_then(|_| self.meanwhile.lock().unwrap().take());
-        if let Some(meanwhile) = meanwhile {
-            meanwhile.await;
-        }
-        self.inner.list(table, query).await
-    }
-    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        self.inner.count(table, filters).await
-    }
-    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
-        self.inner.make_live(table, token).await
-    }
-    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
-        self.inner.stop(table, token, stopped).await
-    }
-    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
-        self.inner.resume(table).await
-    }
-    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
-        self.inner.cancel(table).await
-    }
-    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
-        self.inner.drop_table(table).await
-    }
-    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
-        self.inner.read_by_now(tables).await
-    }
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-}
-
 #[tokio::test]
 async fn what_is_written_meanwhile_is_no_difference_and_hides_none() {
     let mut scene = Scene::of(TASKS).await;
@@ -279,13 +218,37 @@ async fn what_is_written_meanwhile_is_no_difference_and_hides_none() {
     let table = scene.live.table().clone();
     let path = scene.stack.directory.path().join("data/views.db");
     let mut live = std::mem::replace(&mut scene.live, replay(&scene.stack, Skips::default(), store.clone()).await);
-    let meanwhile = Box::pin(async move {
+    let moving = Arc::new(Weather::over(store));
+    moving.between_pages.set(async move {
         live.take(&events, Position::MAX).await.unwrap();
         let sql = format!("UPDATE {table} SET status = 'running' WHERE id = ?1");
         assert_eq!(Connection::open(path).unwrap().execute(&sql, [altered.as_bytes()]).unwrap(), 1);
     });
-    let moving = Moving { inner: store, meanwhile: Mutex::new(Some(meanwhile)) };
-    let comparison = scene.compare_with(Arc::new(moving)).await;
+    let comparison = scene.compare_with(moving).await;
     let expected = [(altered, Difference::Fields), (scene.ids[30], Difference::Fields)];
     assert_eq!((differing(&comparison), comparison.restless), (expected.to_vec(), 0));
+}
+
+/// A comparison that looks at it again meets a document that is newer than what it folded.
+#[tokio::test]
+async fn a_document_that_changes_at_each_look_is_looked_at_once_more() {
+    let mut scene = Scene::of(TASKS).await;
+    let (changing, position) = (scene.ids[0], scene.stack.events().await.len() as Position);
+    scene.stack.send(changing, TaskCommand::Start { worker: Uuid::now_v7(), at: Utc::now() }).await;
+    scene.stack.send(changing, CANCEL).await;
+    let store = scene.stack.stores.views.clone();
+    let events: Vec<_> = scene.stack.events().await.into_iter().map(Arc::new).collect();
+    let another = replay(&scene.stack, Skips::default(), store.clone()).await;
+    let live = Arc::new(tokio::sync::Mutex::new(std::mem::replace(&mut scene.live, another)));
+    let take = |upto: Position| {
+        let (live, events) = (live.clone(), events.clone());
+        async move { live.lock().await.take(&events, upto).await.unwrap() }
+    };
+    let moving = Arc::new(Weather::over(store));
+    moving.between_pages.set(take(position + 1));
+    moving.before_load.set(take(position + 2));
+    let comparison = scene.compare_with(moving).await;
+    assert_eq!((differing(&comparison), comparison.restless), (vec![], 0));
+    let folded = live.lock().await;
+    assert_eq!(folded.position(), position + 2, "else nothing changed meanwhile");
 }

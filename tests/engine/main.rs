@@ -1,7 +1,11 @@
 //! The machinery between the ports: dispatching, following, sealing, projecting, reacting.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/weather.rs"]
+mod weather;
+
 mod admin;
+mod board;
 mod closing;
 mod dispatch;
 mod dispatch_bounds;
@@ -9,6 +13,7 @@ mod duties;
 mod equality;
 mod erasure;
 mod follow;
+mod forgetting;
 mod observe;
 mod process;
 mod project;

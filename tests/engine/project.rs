@@ -1,103 +1,34 @@
 //! Projectors: a crash anywhere repeats a batch with the same result.
-use crate::stack::Stack;
-use async_trait::async_trait;
+use crate::{stack::Stack, weather::Weather};
 use marvin::{
+    cache::{Cache, Slot, memory::MemoryCache},
     log::{
         checkpoint::Checkpoint,
-        subscription::{FollowError, Follower},
+        subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
     },
-    store::StoreError,
     views::{
-        Filter, ListQuery, Order, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
-        documents::Documents, projector::Projector, sqlite::SqliteViews,
+        ListQuery, Order, Table, ViewError, ViewStore,
+        documents::Documents,
+        projector::{Projector, key},
+        sqlite::SqliteViews,
     },
 };
 use marvin_domain::{Envelope, Position, StreamId, agent::AgentCommand, user::Role};
-use marvin_projections::{Fold, RawDocument};
+use marvin_projections::{Fold, RawDocument, tasks::Tasks};
 use serde_json::json;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 use uuid::Uuid;
-
-/// A store that fails its next write, before or after it took place: the two halves of a crash.
-struct Crashing {
-    inner: SqliteViews,
-    before: AtomicBool,
-    after: AtomicBool,
-}
-
-fn crash() -> ViewError {
-    ViewError::Unavailable(StoreError::Closed)
-}
-
-#[async_trait]
-impl ViewStore for Crashing {
-    async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
-        self.inner.tables().await
-    }
-    async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {
-        self.inner.begin(view, target).await
-    }
-    async fn take_over(&self, table: &Table, token: u64) -> Result<Checkpoint, ViewError> {
-        self.inner.take_over(table, token).await
-    }
-    async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
-        self.inner.load(table, ids).await
-    }
-    async fn store(
-        &self,
-        table: &Table,
-        documents: Vec<SealedDocument>,
-        checkpoint: Checkpoint,
-        token: u64,
-    ) -> Result<(), ViewError> {
-        if self.before.swap(false, Ordering::SeqCst) {
-            return Err(crash());
-        }
-        self.inner.store(table, documents, checkpoint, token).await?;
-        if self.after.swap(false, Ordering::SeqCst) { Err(crash()) } else { Ok(()) }
-    }
-    async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
-        self.inner.list(table, query).await
-    }
-    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        self.inner.count(table, filters).await
-    }
-    async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
-        self.inner.make_live(table, token).await
-    }
-    async fn stop(&self, table: &Table, token: u64, stopped: Stopped) -> Result<(), ViewError> {
-        self.inner.stop(table, token, stopped).await
-    }
-    async fn resume(&self, table: &Table) -> Result<(), ViewError> {
-        self.inner.resume(table).await
-    }
-    async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
-        self.inner.cancel(table).await
-    }
-    async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
-        self.inner.drop_table(table).await
-    }
-    async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
-        self.inner.read_by_now(tables).await
-    }
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-}
 
 struct Bench {
     stack: Stack,
-    store: Arc<Crashing>,
+    store: Arc<Weather>,
     documents: Documents,
 }
 
 async fn bench() -> Bench {
     let stack = Stack::new().await;
     let inner = SqliteViews::open(&stack.directory.path().join("views.db")).unwrap();
-    let store = Arc::new(Crashing { inner, before: AtomicBool::new(false), after: AtomicBool::new(false) });
+    let store = Arc::new(Weather::over(Arc::new(inner)));
     let documents = Documents::new(stack.stores.sealer.clone());
     Bench { stack, store, documents }
 }
@@ -131,10 +62,10 @@ async fn a_crash_before_or_after_the_write_repeats_the_batch_with_the_same_resul
     for fold in marvin_projections::all() {
         let mut projector = crashed.projector(fold).await;
         let table = projector.table().clone();
-        crashed.store.before.store(true, Ordering::SeqCst);
+        crashed.store.crash_before.store(true, Ordering::SeqCst);
         assert!(matches!(projector.take(&events[..3]).await, Err(FollowError::Again(_))));
         assert_eq!(projector.resume().await.unwrap(), 0, "a checkpoint without its documents");
-        crashed.store.after.store(true, Ordering::SeqCst);
+        crashed.store.crash_after.store(true, Ordering::SeqCst);
         assert!(matches!(projector.take(&events[..3]).await, Err(FollowError::Again(_))));
         assert_eq!(projector.resume().await.unwrap(), 3, "documents without their checkpoint");
         let once = crashed.opened(&table).await;
@@ -169,7 +100,7 @@ async fn an_event_that_cannot_be_folded_stops_the_projection_exactly_there() {
 async fn a_document_copied_to_another_place_is_not_opened() {
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
-    let fold = marvin_projections::fold_of::<marvin_projections::tasks::Tasks>();
+    let fold = marvin_projections::fold_of::<Tasks>();
     let mut projector = bench.projector(fold).await;
     projector.take(&events).await.unwrap();
     let table = projector.table();
@@ -183,4 +114,47 @@ async fn a_document_copied_to_another_place_is_not_opened() {
     let outcome = bench.documents.open(table, newer).await;
     assert!(matches!(outcome, Err(ViewError::Corrupt { .. })), "an old document passes for a newer one");
     assert_eq!(bench.documents.open(table, documents).await.unwrap().len(), 2);
+}
+
+/// As the projector has it: how far behind the log's end a table is cached, and how far its checkpoint stays behind it.
+const CATCH_UP_POSITIONS: Position = 16_000;
+
+#[tokio::test]
+async fn only_a_table_near_the_logs_end_is_cached() {
+    let bench = bench().await;
+    let events = some_history(&bench.stack).await;
+    let end = events.last().unwrap().position;
+    for (behind, is_cached) in [(0, true), (CATCH_UP_POSITIONS, true), (CATCH_UP_POSITIONS + 1, false)] {
+        let (fold, cache) = (marvin_projections::fold_of::<Tasks>(), Arc::new(MemoryCache::default()));
+        let (store, head) = (bench.store.clone(), end + behind);
+        let mut projector = bench.stack.projector_at(fold, store, head, cache.clone()).await;
+        projector.resume().await.unwrap();
+        projector.take(&events).await.unwrap();
+        let ids: Vec<_> = bench.opened(projector.table()).await.iter().map(|document| document.id).collect();
+        assert_eq!(ids.len(), 3);
+        let found = cache.get(&key(projector.table()), &ids).await.unwrap();
+        assert_eq!(found.head.unwrap().position, end, "what is read from the store may be cached either way");
+        for slot in found.slots {
+            assert_eq!(matches!(slot, Slot::Hit(_)), is_cached, "{behind} behind");
+        }
+    }
+}
+
+/// So that a restart need not look through all of them again.
+#[tokio::test]
+async fn the_checkpoint_moves_also_where_nothing_is_of_concern() {
+    const PAGE: Position = BATCH_EVENTS_MAX as Position;
+    let bench = bench().await;
+    let (fold, cache) = (marvin_projections::fold_of::<Tasks>(), Arc::new(MemoryCache::default()));
+    let mut projector = bench.stack.projector_at(fold, bench.store.clone(), Position::MAX, cache).await;
+    projector.resume().await.unwrap();
+    let stored = async || bench.store.tables().await.unwrap()[0].checkpoint.position;
+    for page in 1..=100 {
+        let end = Checkpoint { position: page * PAGE, event_id: Uuid::now_v7() };
+        projector.take_to(&[], end).await.unwrap();
+        let behind = end.position - stored().await;
+        assert!(behind < CATCH_UP_POSITIONS, "{behind} behind {}", end.position);
+    }
+    projector.settle().await.unwrap();
+    assert_eq!(stored().await, 100 * PAGE, "what was put off is done when nothing can come");
 }

@@ -1,6 +1,6 @@
 //! The parts over a fresh data directory, joined as the program joins them but without its loops.
 use marvin::{
-    cache::{memory::MemoryCache, publisher::Publisher},
+    cache::{Cache, memory::MemoryCache, publisher::Publisher},
     config::{Flags, Settings},
     dispatch::{CommandMeta, Dispatcher},
     health::Health,
@@ -15,7 +15,7 @@ use marvin::{
     },
 };
 use marvin_domain::{
-    Actor, Directed, Envelope, Name,
+    Actor, Directed, Envelope, Name, Position,
     agent::{AgentCommand, Limits},
     task::{Submission, TaskCommand},
     user::{Profile, Role, UserCommand},
@@ -104,14 +104,25 @@ impl Stack {
 
     /// A projector on a new table, which readers read.
     pub async fn projector(&self, fold: Arc<dyn Fold>, store: Arc<dyn ViewStore>) -> Projector {
+        self.projector_at(fold, store, 0, Arc::new(MemoryCache::default())).await
+    }
+
+    /// One that believes the log to end at `head`.
+    pub async fn projector_at(
+        &self,
+        fold: Arc<dyn Fold>,
+        store: Arc<dyn ViewStore>,
+        head: Position,
+        cache: Arc<dyn Cache>,
+    ) -> Projector {
         let view = ViewId::of(&*fold);
         let table = store.begin(view, 0).await.unwrap().table;
         store.take_over(&table, 1).await.unwrap();
         store.make_live(&table, 1).await.unwrap();
         let board = Board::new(store.clone(), [view], Health::default());
         let documents = Documents::new(self.stores.sealer.clone());
-        let ground = Ground { store, documents, board, head: watch::channel(0).1 };
-        let told = Told::new(Publisher::new(Arc::new(MemoryCache::default()), key(&table), 1));
+        let ground = Ground { store, documents, board, head: watch::channel(head).1 };
+        let told = Told::new(Publisher::new(cache, key(&table), 1));
         Projector::new(fold, table, 1, Skips::default(), ground, told)
     }
 

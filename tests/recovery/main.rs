@@ -23,3 +23,4 @@ mod registration;
 mod rollback;
 mod rotation;
 mod signals;
+mod steps;

@@ -1,12 +1,15 @@
 //! Events that no command would append, written into a stopped server's log as a bug or another program might have.
+use chrono::Utc;
 use marvin::{
     config::{Flags, Settings},
+    dispatch::{CommandMeta, Dispatcher},
     log::{Append, StreamAppend},
     stores::Stores,
 };
 use marvin_domain::{
-    Actor, AggregateKind, Event, Metadata, Name, StreamId,
+    Actor, AggregateKind, Directed, Event, Metadata, Name, StreamId,
     agent::{AgentCreated, AgentPaused, AgentResumed, Limits},
+    task::{TaskCommand, TaskHeartbeatLost},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -74,4 +77,37 @@ pub async fn long_history(launch: &Launch, events: usize) -> u64 {
         });
     }
     plant(launch, an_agent(), history).await
+}
+
+/// A worker takes a task, and then nothing is heard of it but of its steps.
+pub async fn start(launch: &Launch, task: Uuid) {
+    order(launch, task, [TaskCommand::Start { worker: Uuid::now_v7(), at: Utc::now() }]).await;
+}
+
+/// Steps of these numbers and names. Answers where the log ends.
+pub async fn steps(launch: &Launch, task: Uuid, steps: impl IntoIterator<Item = (u32, String)>) -> u64 {
+    let step = |(step, name)| {
+        let (kind, result) = ("evaluate".to_owned(), json!({}));
+        TaskCommand::CompleteStep { attempt: 1, step, kind, name, started_at: Utc::now(), result }
+    };
+    order(launch, task, steps.into_iter().map(step)).await
+}
+
+/// A task that nobody submitted loses its worker: the tasks' projection has nothing to change, and others do not ask.
+pub async fn poison_of_tasks(launch: &Launch) -> u64 {
+    let nobodys = StreamId { kind: AggregateKind::Task, id: Uuid::now_v7() };
+    plant(launch, nobodys, vec![Event::Task(TaskHeartbeatLost { attempt: 1 }.into())]).await
+}
+
+/// Sends commands to a stopped server's task; answers where the log ends then.
+async fn order(launch: &Launch, task: Uuid, commands: impl IntoIterator<Item = TaskCommand>) -> u64 {
+    let stores = stores(launch).await;
+    let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
+    let mut position = 0;
+    for command in commands {
+        let meta = CommandMeta::new(Actor::System);
+        position = dispatcher.dispatch(&meta, &[Directed::new(task, command)]).await.unwrap().position;
+    }
+    stores.close().await;
+    position
 }

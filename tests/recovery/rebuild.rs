@@ -276,6 +276,21 @@ async fn a_skipped_event_is_passed_over_also_by_a_rebuild_and_a_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_skip_repeated_under_its_key_answers_its_first_answer_and_is_recorded_once() {
+    let (_server, admin, position) = poisoned().await;
+    let path = format!("{AGENTS}/skip");
+    let body = |reason: &str| json!({ "position": position, "reason": reason });
+    let first = admin.post_keyed(&path, "key-1", &body("It was written by hand.")).await.expect(200);
+    rebuilt(&admin).await;
+    let head = admin.head().await;
+    let again = admin.post_keyed(&path, "key-1", &body("It was written by hand.")).await.expect(200);
+    assert_eq!((again.json(), again.position()), (first.json(), first.position()));
+    admin.post_keyed(&path, "key-1", &body("Another reason.")).await.problem(422);
+    admin.post_keyed(&path, "key-2", &body("It was written by hand.")).await.problem(409);
+    assert_eq!(admin.head().await, head, "it was recorded once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_no_projection_is_a_mistake_of_usage() {
     let launch = Launch::with_admin();
     let (exit, text) = said(&run(&launch, &["rebuild", "task"]).await);

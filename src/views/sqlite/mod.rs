@@ -183,7 +183,7 @@ impl ViewStore for SqliteViews {
     }
 
     async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
-        self.change(table, |connection, table| registry::cancel(connection, table)).await
+        self.change(table, registry::cancel).await
     }
 
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {

@@ -2,7 +2,10 @@
 use serde_json::{Value, json};
 
 use super::{events_of, inbox, notify, rules};
-use crate::support::{Client, Server, eventually};
+use crate::{
+    operations::metrics_url,
+    support::{Client, Launch, Server, eventually},
+};
 
 /// The values of one of the example series.
 fn series(name: &str) -> Vec<f64> {
@@ -66,6 +69,46 @@ async fn a_list_shows_each_task_with_its_own_steps_as_the_task_itself_does() {
         let shown = admin.get_at(&format!("/api/v1/tasks/{}", task["id"].as_str().unwrap()), head).await.expect(200);
         assert_eq!(shown.json(), task);
     }
+}
+
+/// More than are looked for at once.
+#[tokio::test]
+async fn a_task_shows_all_of_its_many_steps_in_their_order() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", rules("true", json!(vec![notify("requester"); 8]))).await;
+    let task = admin.task_done(&agent, json!({ "amount": 1 })).await;
+    let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
+    for _ in 0..3 {
+        let shown = admin.get_at(&path, admin.head().await).await.expect(200).json();
+        let steps: Vec<_> = shown["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+        assert_eq!(steps, (1..=9).map(Value::from).collect::<Vec<_>>());
+    }
+}
+
+/// What the cache has answered, and what it could not.
+async fn cached(server: &Server) -> [u64; 2] {
+    let answer = reqwest::get(format!("{}/metrics", metrics_url(server))).await.unwrap();
+    let text = answer.text().await.unwrap();
+    ["marvin_cache_hits_total ", "marvin_cache_misses_total "]
+        .map(|name| text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |count| count.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_task_and_its_first_steps_are_asked_for_once_each() {
+    let server = Launch::with_admin().set("MARVIN_METRICS_LISTEN", "127.0.0.1:0").start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", rules("true", json!([notify("requester"), notify("requester")]))).await;
+    let task = admin.task_done(&agent, json!({ "amount": 1 })).await;
+    let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
+    // Others read as well, until all is done.
+    eventually("a task with three steps is four documents, all of them cached", async || {
+        let before = cached(&server).await;
+        assert_eq!(admin.get(&path).await.expect(200).json()["steps"].as_array().unwrap().len(), 3);
+        let after = cached(&server).await;
+        ([after[0] - before[0], after[1] - before[1]] == [4, 0]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

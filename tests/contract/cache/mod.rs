@@ -14,6 +14,7 @@ mod late;
 mod model;
 mod reading;
 mod rules;
+mod together;
 
 pub enum Adapter {
     Memory,

@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Adapter, entry, id, look, table};
+use super::{Adapter, entry, id, lease, look, table};
 use crate::wait::eventually;
 
 /// A view store: its documents, how far it is, and how often it was asked.
@@ -152,6 +152,29 @@ async fn a_document_that_changes_while_the_store_is_asked_is_not_filled(#[case] 
         publisher.publish(&[], 5).await;
     }
     assert_eq!(store.asked(), 1);
+}
+
+#[rstest]
+#[case::memory(Adapter::Memory)]
+#[case::redis(Adapter::Redis)]
+#[tokio::test]
+async fn what_is_at_hand_is_fresh_enough_and_leases_nothing(#[case] adapter: Adapter) {
+    let (cache, _, reader, mut publisher) = story(&adapter).await;
+    let at_hand = async |numbers: &[u128], at_least| {
+        let ids: Vec<_> = numbers.iter().map(|number| id(*number)).collect();
+        let mut entries = reader.at_hand(&table(), &ids, at_least).await;
+        entries.sort_by_key(|entry| entry.id);
+        entries
+    };
+    assert_eq!(at_hand(&[1], 0).await, [], "there is no head");
+    publisher.publish(&[], 1).await;
+    assert_eq!(at_hand(&[1], 0).await, [], "nothing is under it");
+    publisher.publish(&[entry(1, 2), entry(2, 2)], 2).await;
+    assert_eq!(at_hand(&[3, 2, 1], 2).await, [entry(1, 2), entry(2, 2)], "what is not there is left out");
+    assert_eq!(at_hand(&[1], 3).await, [], "nobody knows what the third event changed");
+    publisher.publish(&[entry(1, 3)], 3).await;
+    assert_eq!(at_hand(&[1, 2], 3).await, [entry(1, 3), entry(2, 2)]);
+    assert!(lease(&*cache, 3).await.1.is_some(), "whoever wants it next may fill it");
 }
 
 /// What the crashed writer committed is in no cache. Its head says so, and is gone within two seconds.

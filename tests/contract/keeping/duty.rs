@@ -1,15 +1,20 @@
 //! One process at a time keeps a view, and another one goes on where it ended.
 use super::{Adapter, Names, Node, World, changed, named, view};
 use crate::wait::{DEADLINE, eventually};
+use async_trait::async_trait;
 use marvin::{
-    duty::holder::Holder,
+    duty::{Duties, Held, holder::Holder},
     log::checkpoint::Checkpoint,
+    store::StoreError,
     views::{State, TableRow, ViewError, ViewStore},
 };
 use marvin_projections::fold_of;
 use rstest::rstest;
 use std::{
-    sync::atomic::Ordering::SeqCst,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 use uuid::Uuid;
@@ -136,4 +141,59 @@ async fn a_rebuild_goes_on_when_its_keeper_dies(#[case] adapter: Adapter) {
     eventually("the other switches", async || switched().await.then_some(())).await;
     assert_eq!(world.assert_equal(fold_of::<One>()).await, (1, 0));
     drop(second);
+}
+
+/// Duties that nobody can prolong, though they are still held: the store refuses, or says nothing.
+struct Away {
+    inner: Arc<dyn Duties>,
+    is_silent: bool,
+    is_away: AtomicBool,
+}
+
+#[async_trait]
+impl Duties for Away {
+    async fn take(&self, duty: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError> {
+        self.inner.take(duty, holder, ttl).await
+    }
+    async fn renew(&self, holder: Uuid, ttl: Duration) -> Result<Vec<(String, u64)>, StoreError> {
+        match self.is_away.load(SeqCst) {
+            true if self.is_silent => std::future::pending().await,
+            true => Err(StoreError::Closed),
+            false => self.inner.renew(holder, ttl).await,
+        }
+    }
+    async fn release(&self, duty: &str, holder: Uuid) -> Result<(), StoreError> {
+        self.inner.release(duty, holder).await
+    }
+    async fn held(&self) -> Result<Vec<Held>, StoreError> {
+        self.inner.held().await
+    }
+    async fn pass(&self, duty: &str, token: u64) -> Result<(), StoreError> {
+        self.inner.pass(duty, token).await
+    }
+}
+
+/// A lease lasts four seconds, so whoever cannot prolong it has to end before.
+#[rstest]
+#[case::a_store_that_refuses(false)]
+#[case::a_store_that_is_silent(true)]
+#[tokio::test]
+async fn who_cannot_prolong_a_duty_gives_it_up_in_good_time_and_not_at_the_first_failure(#[case] is_silent: bool) {
+    let world = Adapter::Sqlite.world().await;
+    let inner = world.stack.stores.duties.clone();
+    let duties = Arc::new(Away { inner, is_silent, is_away: AtomicBool::new(false) });
+    let holder = Holder::new(duties.clone());
+    let running = tokio::spawn(holder.clone().run());
+    let mut tenure = holder.take("some").await;
+    tokio::time::timeout(DEADLINE, tenure.renewed()).await.unwrap();
+    let renewed = Instant::now();
+    duties.is_away.store(true, SeqCst);
+    tokio::time::timeout(DEADLINE, tenure.lost()).await.unwrap();
+    let kept = renewed.elapsed();
+    assert!(kept > Duration::from_secs(2) && kept < Duration::from_secs(4), "{kept:?}");
+    // A second failure does not end what was taken since.
+    let mut taken = holder.take("other").await;
+    duties.is_away.store(false, SeqCst);
+    tokio::time::timeout(DEADLINE, taken.renewed()).await.unwrap();
+    running.abort();
 }

@@ -330,3 +330,26 @@ async fn a_higher_version_that_is_called_off_leaves_the_older_one_alone_until_it
     new.poke.notify_waiters();
     eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
 }
+
+/// Notes are a minute apart, and may fail; what the process reads it knows by itself.
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn what_a_process_reads_it_does_not_drop_though_nobody_noted_it_for_a_day(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let old = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    old.closed().await;
+    world.store.holds_switch.store(true, SeqCst);
+    nobody_read_for_a_day(&world).await;
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    let noted = |rows: &[TableRow]| rows.iter().all(|row| row.unread_for < UNREAD_MAX);
+    world.until("it notes what it reads", view::<One>(), noted).await;
+    world.store.begin(view::<Three>(), 0).await.unwrap();
+    nobody_read_for_a_day(&world).await;
+    world.until("what nobody reads is dropped", view::<Three>(), <[TableRow]>::is_empty).await;
+    assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
+    assert_eq!(version_read(&new, id).await.unwrap(), 1);
+}

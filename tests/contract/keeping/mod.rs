@@ -33,6 +33,7 @@ use crate::{
     postgres::Database,
     stack::{Stack, meta},
     wait::eventually,
+    weather::Weather,
 };
 
 mod duty;
@@ -44,10 +45,8 @@ mod names;
 mod poison;
 mod quiet;
 mod reading;
-mod weather;
 
 use names::{Names, changed, named};
-use weather::Weather;
 
 #[derive(Debug, Clone, Copy)]
 enum Adapter {

@@ -1,7 +1,10 @@
 //! An event that a projection cannot take stops it alone, exactly there, until the program is mended or the event is taken out.
 use super::{Adapter, Names, Node, World, changed, is_live_at, named, names::POISON, view};
 use crate::wait::eventually;
-use marvin::views::{State, TableRow, ViewStore};
+use marvin::{
+    log::subscription::BATCH_EVENTS_MAX,
+    views::{State, TableRow, ViewStore},
+};
 use marvin_projections::{agents::Agents, fold_of};
 use rstest::rstest;
 use std::sync::atomic::Ordering::SeqCst;
@@ -140,4 +143,22 @@ async fn what_nobody_can_read_is_told_also_where_it_was_taken_out() {
     let stopped = |rows: &[TableRow]| stopped_at(rows) == [Some(damaged)];
     world.until("it stops", view::<Mended>(), stopped).await;
     eventually("it is told", async || node.health.degraded().into_iter().find(|it| it.name == "rebuild:names")).await;
+}
+
+/// A full page is put off, as there may be more to fold with it; here it is followed by what nobody can read.
+#[tokio::test]
+async fn what_was_put_off_is_folded_before_the_table_stops_at_what_nobody_can_read() {
+    let world = Adapter::Sqlite.world().await;
+    let id = named(&world, "good", "").await;
+    for number in 1..BATCH_EVENTS_MAX {
+        changed(&world, id, &format!("change {number}")).await;
+    }
+    let damaged = changed(&world, id, "damaged").await;
+    assert_eq!(damaged, u64::from(BATCH_EVENTS_MAX) + 1);
+    changed(&world, id, "behind").await;
+    damage(&world, damaged);
+    let _node = Node::keeping(&world, &[fold_of::<Mended>()]);
+    let stopped = |rows: &[TableRow]| stopped_at(rows) == [Some(damaged)];
+    let rows = world.until("it stops", view::<Mended>(), stopped).await;
+    assert_eq!(rows[0].checkpoint.position, damaged - 1, "what is before it is in the table");
 }

@@ -2,8 +2,8 @@
 use super::{Adapter, Names, Node, changed, named, view};
 use crate::{redis_server as redis, wait::eventually};
 use marvin::{
-    cache::{Cache, memory::MemoryCache},
-    views::{Filter, ListQuery, Order, State, ViewStore, query::Behind},
+    cache::{Cache, Entry, memory::MemoryCache, publisher::Publisher},
+    views::{Filter, ListQuery, Order, SealedDocument, State, ViewStore, projector::key, query::Behind},
 };
 use marvin_projections::fold_of;
 use rstest::rstest;
@@ -103,6 +103,38 @@ async fn a_table_that_is_behind_what_was_read_waits_until_it_is_as_far(#[case] a
         eventually("it switches", async || (build() == Some(2)).then_some(())).await;
         assert_read(node, id, 1, position).await;
     }
+}
+
+/// The writer's cache is this test's, so that it stays behind the store.
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn what_the_cache_knows_of_an_earlier_time_is_neither_read_nor_at_hand(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let folds = [fold_of::<One>()];
+    let cache = Arc::new(MemoryCache::default());
+    let _keeper = Node::keeping(&world, &folds);
+    let reader = Node::new(&world, &folds, &[], cache.clone());
+    let id = named(&world, "scribe", "").await;
+    let table = world.live(view::<One>()).await;
+    reader.first_look().await;
+    let mut publisher = Publisher::new(cache, key(&table), 1);
+    publisher.publish(&[], 0).await;
+    assert_eq!(reader.views.at_hand::<One>(&[id], 0).await, [], "the store is not asked");
+    let SealedDocument { position, body, .. } = world.store.load(&table, &[id]).await.unwrap().documents.remove(0);
+    publisher.publish(&[Entry { id, position, body: body.into() }], position).await;
+    let changes = async |at_least| -> Vec<u32> {
+        reader.views.at_hand::<One>(&[id, Uuid::now_v7()], at_least).await.iter().map(|read| read.changes).collect()
+    };
+    assert_eq!(changes(position).await, [0]);
+    let next = self::changed(&world, id, "later").await;
+    reader.views.wait::<One>(next).await.unwrap();
+    publisher.publish(&[], position).await;
+    assert_eq!(changes(position).await, [0], "who asks for no more is given it");
+    assert_eq!(changes(next).await, [] as [u32; 0]);
+    let read = reader.views.get::<One>(id, next).await.unwrap().unwrap();
+    assert_eq!(read.changes, 1);
 }
 
 #[rstest]

@@ -1,5 +1,7 @@
-//! A view store that fails where a test says so.
+//! A view store that fails, waits or changes where a test says so.
+#![allow(dead_code)]
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use marvin::{
     log::checkpoint::Checkpoint,
     store::StoreError,
@@ -7,11 +9,28 @@ use marvin::{
 };
 use marvin_domain::Position;
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 use tokio::sync::watch;
 use uuid::Uuid;
+
+/// What happens once, as soon as it is asked for.
+#[derive(Default)]
+pub struct Meanwhile(Mutex<Option<BoxFuture<'static, ()>>>);
+
+impl Meanwhile {
+    pub fn set(&self, happens: impl Future<Output = ()> + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::pin(happens));
+    }
+
+    async fn happen(&self) {
+        let happens = self.0.lock().unwrap().take();
+        if let Some(happens) = happens {
+            happens.await;
+        }
+    }
+}
 
 pub struct Weather {
     pub inner: Arc<dyn ViewStore>,
@@ -26,6 +45,10 @@ pub struct Weather {
     pub holds_writes: watch::Sender<Option<(u32, u32)>>,
     /// Writes that were taken.
     pub writes: AtomicUsize,
+    /// Happens between the first page of a list and the next.
+    pub between_pages: Meanwhile,
+    /// Happens before documents are loaded.
+    pub before_load: Meanwhile,
 }
 
 fn away() -> ViewError {
@@ -42,6 +65,8 @@ impl Weather {
             lost_stops: AtomicUsize::new(0),
             holds_writes: watch::Sender::default(),
             writes: AtomicUsize::new(0),
+            between_pages: Meanwhile::default(),
+            before_load: Meanwhile::default(),
         }
     }
 }
@@ -58,6 +83,7 @@ impl ViewStore for Weather {
         self.inner.take_over(table, token).await
     }
     async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
+        self.before_load.happen().await;
         self.inner.load(table, ids).await
     }
     async fn store(
@@ -77,6 +103,9 @@ impl ViewStore for Weather {
         if self.crash_after.swap(false, SeqCst) { Err(away()) } else { Ok(()) }
     }
     async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
+        if query.before.is_some() {
+            self.between_pages.happen().await;
+        }
         self.inner.list(table, query).await
     }
     async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
