@@ -2,6 +2,7 @@
 //! there are, and beside nodes that go on writing.
 use marvin_domain::{Envelope, Position};
 use marvin_projections::{Fold, RawDocument, Skips};
+use serde::{Deserialize, Serialize};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, VecDeque},
@@ -26,7 +27,8 @@ const PAGE_DOCUMENTS: u32 = 100;
 const LOOKS_MAX: usize = 100;
 
 /// What a table says that a replay does not, or the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Difference {
     Missing,
     Surplus,
