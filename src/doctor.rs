@@ -32,14 +32,12 @@ use crate::{
     views::{
         Stopped, ViewError, ViewStore,
         documents::Documents,
-        equality::{CompareError, Comparer, Comparison, Difference},
+        equality::{CompareError, Comparer, Comparison, Findings},
         skips::skips,
         sqlite::SqliteViews,
     },
 };
 
-/// Differing documents that are named, of each view: enough to look into, few enough to read and for one answer.
-pub const NAMED_MAX: usize = 20;
 /// Characters of the reason why a view is stopped: all of any that this program gives, and little enough for one answer.
 pub const REASON_CHARS_MAX: usize = 500;
 
@@ -101,11 +99,7 @@ pub struct ComparedView {
     /// How far the view and its replay were.
     pub position: Position,
     pub documents: u64,
-    pub differing: u64,
-    /// The first [`NAMED_MAX`] of those.
-    pub named: Vec<(Uuid, Difference)>,
-    /// Documents that changed too fast to be compared.
-    pub restless: u64,
+    pub findings: Findings,
     pub stopped: Option<Stopped>,
 }
 
@@ -207,7 +201,7 @@ fn tell(compared: &Result<Compared, DoctorError>, took: Duration) {
     let duration_ms = took.as_millis() as u64;
     match compared {
         Ok(compared) => {
-            let differing: u64 = compared.views.iter().map(|view| view.differing).sum();
+            let differing: u64 = compared.views.iter().map(|view| view.findings.differing).sum();
             info!(differing, duration_ms, "the views were compared with a replay");
         }
         Err(DoctorError::Stopped) => info!(duration_ms, "a comparison of the views was given up"),
@@ -218,14 +212,12 @@ fn tell(compared: &Result<Compared, DoctorError>, took: Duration) {
 
 impl From<Comparison> for ComparedView {
     fn from(comparison: Comparison) -> Self {
-        let Comparison { table, position, documents, differing, restless, stopped } = comparison;
+        let Comparison { table, position, documents, findings, stopped } = comparison;
         Self {
             name: table.name,
             position,
             documents,
-            differing: differing.len() as u64,
-            named: differing.into_iter().take(NAMED_MAX).collect(),
-            restless: restless as u64,
+            findings,
             stopped: stopped
                 .map(|stopped| Stopped { reason: stopped.reason.chars().take(REASON_CHARS_MAX).collect(), ..stopped }),
         }
@@ -235,7 +227,7 @@ impl From<Comparison> for ComparedView {
 /// Where a replay goes: in the system's temporary directory, so that it takes no room from the log.
 struct FreshStore {
     views: Arc<SqliteViews>,
-    // Behind the file in it, which is closed first.
+    /// Dropped behind the file in it.
     directory: TempDir,
 }
 
@@ -251,10 +243,9 @@ impl FreshStore {
 
     async fn remove(self) {
         let Self { views, directory } = self;
-        // What a comparison that was given up had handed in is done by then: nothing comes into the directory any more.
+        // Finishes what a comparison that was given up had handed in: nothing comes into the directory behind that.
         views.close().await.ok();
         drop(views);
-        // Also where this is not waited for, and where it fails there is nobody who could do more.
         spawn_blocking(move || directory.close()).await.ok();
     }
 }

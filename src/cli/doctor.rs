@@ -13,7 +13,7 @@ use crate::{
     rollback::SetBack,
     stores::{StartError, Stores},
     time::rfc3339,
-    views::Stopped,
+    views::{Stopped, equality::Findings},
 };
 
 /// Where no server runs, opens every store, which checks each file; with `views`, also compares every document with a fresh replay
@@ -103,7 +103,7 @@ fn tell_compared(answer: Answer) -> anyhow::Result<bool> {
         println!("{name}: nothing to compare, since no table of this version is built yet");
     }
     views.iter().for_each(tell);
-    Ok(views.iter().all(|view| view.differing == 0))
+    Ok(views.iter().all(|view| view.findings.differing == 0))
 }
 
 fn unexpected(answer: Answer) -> String {
@@ -114,7 +114,8 @@ fn unexpected(answer: Answer) -> String {
 }
 
 fn tell(view: &ComparedView) {
-    let ComparedView { name, position, documents, differing, named, restless, stopped } = view;
+    let ComparedView { name, position, documents, findings, stopped } = view;
+    let Findings { differing, named, restless } = findings;
     println!("{name}: {documents} documents at position {position}, {differing} differ from a replay");
     for (id, difference) in named {
         println!("  {id} differs: it {difference}");
