@@ -84,7 +84,7 @@ impl App {
         let projections =
             Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.clone(), poke.clone());
         let projections = Arc::new(projections);
-        let hands = control::Hands { upkeep: stores.upkeep.clone(), projections: projections.clone() };
+        let hands = control::Hands::of(&stores, projections.clone());
         loops.push(tokio::spawn(control::listen(&settings.data_dir, hands)));
         let parts = Parts {
             ground: Ground {
@@ -169,8 +169,9 @@ impl App {
         Ok(None)
     }
 
-    /// Takes no new task and lets those that run end, at most `patience`.
+    /// Takes no new task and lets those that run end, at most `patience`. A comparison of the views is given up.
     pub async fn drain(&self, patience: Duration) {
+        self.stores.doctor.stop();
         if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
             warn!("tasks were still running; they go on after the restart");
         }

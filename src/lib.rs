@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod datadir;
 pub mod dispatch;
+pub mod doctor;
 pub mod duty;
 pub mod erasure;
 pub mod error;

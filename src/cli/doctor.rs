@@ -1,52 +1,83 @@
-//! `marvin doctor`: looks for damage in a data directory that no server uses.
-use std::{process::ExitCode, sync::Arc};
+//! `marvin doctor`: says whether the data are whole and the views what the log says, also while a server runs on them.
+use anyhow::{Context, bail};
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::ask::Desk;
 use crate::{
     config::Settings,
-    dispatch::Dispatcher,
-    log::{incarnation::Incarnation, tail::Tail},
+    control::{Answer, Hands, Request, perform},
+    datadir::DataDirError,
+    doctor::{Compared, ComparedView, Examination},
     rollback::SetBack,
-    stores::Stores,
+    stores::{StartError, Stores},
     time::rfc3339,
-    views::{
-        Stopped,
-        documents::Documents,
-        equality::{Comparer, Comparison},
-        skips::skips,
-        sqlite::SqliteViews,
-    },
+    views::{Stopped, equality::Findings},
 };
 
-/// Differing documents that are named, of each view: enough to look into, few enough to read.
-const TOLD_MAX: usize = 20;
-
-/// Opens every store, which checks each file; with `views`, also compares every document with a fresh replay of the log. With
-/// `accept_rollback`, what is ahead of a log that was set back begins anew, and a new history is drawn.
+/// Where no server runs, opens every store, which checks each file; with `views`, also compares every document with a fresh replay
+/// of the log. With `accept_rollback`, what is ahead of a log that was set back begins anew, and a new history is drawn: no server
+/// may run then.
 ///
 /// # Errors
-/// When a store cannot be opened or read, also while a server has the directory.
+/// When a store cannot be opened or read.
 pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Runtime::new()?.block_on(async {
-        Stores::require(settings).await?;
-        let stores = match accept_rollback {
-            true => Stores::open_accepting_rollback(settings).await?,
-            false => Stores::open(settings).await?,
-        };
-        println!("log: {} events, every file passes its check", *stores.log.head().borrow());
-        tell_history(&stores).await?;
-        if accept_rollback {
-            tell_accepted(&stores.accepted, &stores.erased_again);
+    let runtime = Runtime::new()?;
+    let healthy = runtime.block_on(async {
+        match accept_rollback {
+            true => accept(settings, views).await,
+            false => {
+                let mut desk = Desk::of(settings);
+                let healthy = look(&mut desk, views).await;
+                desk.close().await;
+                healthy
+            }
         }
-        let differs = views && compare(&stores).await?;
-        stores.close().await;
-        Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-    })
+    });
+    Ok(if healthy? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn tell_history(stores: &Stores) -> anyhow::Result<()> {
-    let Incarnation { id, behind, drawn_at } = stores.incarnation().await?;
-    println!("history: {id}, drawn at {} behind position {}", rfc3339(drawn_at), behind.position);
+/// Answers whether nothing differs.
+async fn look(desk: &mut Desk<'_>, views: bool) -> anyhow::Result<bool> {
+    let examined = desk.ask(Request::Examine).await?;
+    tell_examined(examined, desk.is_own())?;
+    if views { tell_compared(desk.ask(Request::CompareViews).await?) } else { Ok(true) }
+}
+
+/// As [`look`], on stores that are opened however far they are ahead of the log.
+async fn accept(settings: &Settings, views: bool) -> anyhow::Result<bool> {
+    Stores::require(settings).await?;
+    let stores = match Stores::open_accepting_rollback(settings).await {
+        Err(error @ StartError::DataDir(DataDirError::InUse(_))) => {
+            return Err(error).context("--accept-rollback changes what a server works with, so stop that first");
+        }
+        opened => opened?,
+    };
+    let hands = Hands::on(&stores);
+    let told = async {
+        tell_examined(perform(Request::Examine, &hands).await, true)?;
+        tell_accepted(&stores.accepted, &stores.erased_again);
+        if views { tell_compared(perform(Request::CompareViews, &hands).await) } else { Ok(true) }
+    };
+    let told = told.await;
+    stores.close().await;
+    told
+}
+
+/// A file is checked when a process opens it: by this one, or by the server when it started.
+fn tell_examined(answer: Answer, by_this_process: bool) -> anyhow::Result<()> {
+    let Examination { events, in_files, history, behind, drawn_at } = match answer {
+        Answer::Examined(examination) => examination,
+        other => bail!(unexpected(other)),
+    };
+    let checked = match (in_files, by_this_process) {
+        (true, true) => ", every file passes its check",
+        (true, false) => ", every file passed its check when the server started",
+        (false, _) => "",
+    };
+    println!("log: {events} events{checked}");
+    println!("history: {history}, drawn at {} behind position {behind}", rfc3339(drawn_at));
     Ok(())
 }
 
@@ -62,43 +93,37 @@ fn tell_accepted(accepted: &[SetBack], erased_again: &[Uuid]) {
     }
 }
 
-/// Compares every document of every view with one folded from the log alone; answers whether any differs.
-async fn compare(stores: &Stores) -> anyhow::Result<bool> {
-    let directory = tempfile::tempdir()?;
-    let tail = Tail::new(stores.log.clone(), stores.codec.clone());
-    let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
-    let mut folds = Vec::new();
-    for fold in marvin_projections::all() {
-        let skips = skips(&*fold, &dispatcher, &tail).await?;
-        folds.push((fold, skips));
-    }
-    let comparer = Comparer {
-        log: stores.log.clone(),
-        codec: stores.codec.clone(),
-        documents: Documents::new(stores.sealer.clone()),
-        live: stores.views.clone(),
-        fresh: Arc::new(SqliteViews::open(&directory.path().join("views.db"))?),
+/// Answers whether nothing differs.
+fn tell_compared(answer: Answer) -> anyhow::Result<bool> {
+    let Compared { unbuilt, views } = match answer {
+        Answer::Compared(compared) => compared,
+        other => bail!(unexpected(other)),
     };
-    let known: Vec<_> = folds.iter().map(|(fold, _)| fold.name()).collect();
-    let comparisons = comparer.compare(folds).await?;
-    for name in known.iter().filter(|name| comparisons.iter().all(|comparison| comparison.table.name != **name)) {
+    for name in unbuilt {
         println!("{name}: nothing to compare, since no table of this version is built yet");
     }
-    comparisons.iter().for_each(tell);
-    Ok(comparisons.iter().any(|comparison| !comparison.differing.is_empty()))
+    views.iter().for_each(tell);
+    Ok(views.iter().all(|view| view.findings.differing == 0))
 }
 
-fn tell(comparison: &Comparison) {
-    let Comparison { table, position, documents, differing, restless, stopped } = comparison;
-    let name = &table.name;
-    println!("{name}: {documents} documents at position {position}, {} differ from a replay", differing.len());
-    for (id, difference) in differing.iter().take(TOLD_MAX) {
+fn unexpected(answer: Answer) -> String {
+    match answer {
+        Answer::Failed { reason } => reason,
+        _ => "the server did something else".to_owned(),
+    }
+}
+
+fn tell(view: &ComparedView) {
+    let ComparedView { name, position, documents, findings, stopped } = view;
+    let Findings { differing, named, restless } = findings;
+    println!("{name}: {documents} documents at position {position}, {differing} differ from a replay");
+    for (id, difference) in named {
         println!("  {id} differs: it {difference}");
     }
-    if differing.len() > TOLD_MAX {
-        println!("  and {} more", differing.len() - TOLD_MAX);
+    if *differing > named.len() as u64 {
+        println!("  and {} more", differing - named.len() as u64);
     }
-    if !differing.is_empty() {
+    if *differing > 0 {
         println!("  `marvin rebuild {name}` builds them anew, from the log");
     }
     if *restless > 0 {

@@ -21,14 +21,14 @@ pub enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Looks for damage
+    /// Looks for damage, also while a server runs
     Doctor {
         #[command(flatten)]
         settings: Flags,
         /// Compares every read model with a fresh replay of the log
         #[arg(long)]
         views: bool,
-        /// Goes on with a log that was set back: what is ahead of it begins anew
+        /// Goes on with a log that was set back: what is ahead of it begins anew. No server may run then
         #[arg(long)]
         accept_rollback: bool,
     },

@@ -10,8 +10,8 @@ use super::{Answer, Request, socket_in};
 
 /// The server takes a request as soon as it is sent; how long the work takes is not known beforehand.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// More than any answer has: a reason names a path or two.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// More than any answer has: a reason names a path or two, a comparison a few documents of each view.
+pub(super) const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {

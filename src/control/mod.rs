@@ -2,7 +2,7 @@
 //!
 //! A Unix stream socket in that directory, for its owner alone: whoever can connect could read the files as well. One
 //! connection asks one thing: a line of JSON, answered by a line of JSON when it is done. It owns no work of its own and
-//! decides nothing; `upkeep` and `views::admin` do what is asked.
+//! decides nothing; `upkeep`, `doctor` and `views::admin` do what is asked.
 mod client;
 mod server;
 #[cfg(test)]
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::{
     dispatch::Dispatcher,
+    doctor::{Compared, Doctor, Examination},
     log::tail::Tail,
     stores::Stores,
     upkeep::Upkeep,
@@ -46,6 +47,16 @@ pub enum Request {
         projection: String,
     },
     Projections,
+    Examine,
+    /// Ends, without an answer, when the client hangs up.
+    CompareViews,
+}
+
+impl Request {
+    /// Whether nobody is served by its end but the client.
+    fn ends_with_its_client(&self) -> bool {
+        matches!(self, Self::CompareViews)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +74,8 @@ pub enum Answer {
     Projections {
         standings: Vec<Standing>,
     },
+    Examined(Examination),
+    Compared(Compared),
     Failed {
         reason: String,
     },
@@ -72,17 +85,23 @@ pub enum Answer {
 #[derive(Clone)]
 pub struct Hands {
     pub upkeep: Arc<Upkeep>,
+    pub doctor: Arc<Doctor>,
     pub projections: Arc<Projections>,
 }
 
 impl Hands {
+    /// `projections` are those of this process.
+    pub fn of(stores: &Stores, projections: Arc<Projections>) -> Self {
+        Self { upkeep: stores.upkeep.clone(), doctor: stores.doctor.clone(), projections }
+    }
+
     /// On stores that this process opened and does not serve from: nobody in it keeps tables up, so nobody is woken.
     pub fn on(stores: &Stores) -> Self {
         let dispatcher = Dispatcher::new(stores.log.clone(), stores.codec.clone());
         let (views, duties) = (stores.views.clone(), stores.duties.clone());
         let (folds, tail) = (marvin_projections::all(), Tail::new(stores.log.clone(), stores.codec.clone()));
         let projections = Projections::new(views, duties, dispatcher, &folds, tail, Arc::new(Notify::new()));
-        Self { upkeep: stores.upkeep.clone(), projections: Arc::new(projections) }
+        Self::of(stores, Arc::new(projections))
     }
 }
 
@@ -94,7 +113,7 @@ impl Answer {
 
 /// Does what is asked, in this process.
 pub async fn perform(request: Request, hands: &Hands) -> Answer {
-    let (upkeep, projections) = (&hands.upkeep, &hands.projections);
+    let Hands { upkeep, doctor, projections } = hands;
     let key_file = upkeep.key_file().to_owned();
     let one = |standing| Answer::Projections { standings: vec![standing] };
     match request {
@@ -108,6 +127,8 @@ pub async fn perform(request: Request, hands: &Hands) -> Answer {
         Request::Rebuild { projection } => told(projections.rebuild(&projection).await.map(one)),
         Request::CancelRebuild { projection } => told(projections.cancel(&projection).await.map(one)),
         Request::Projections => told(projections.all().await.map(|standings| Answer::Projections { standings })),
+        Request::Examine => told(doctor.examine().await.map(Answer::Examined)),
+        Request::CompareViews => told(doctor.compare().await.map(Answer::Compared)),
     }
 }
 

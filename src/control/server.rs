@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::{Answer, Hands, REQUEST_BYTES_MAX, Request, perform, sentence, socket_in};
 
-/// Who asks at once: one backup or rotation, some who are told that it is under way, and a few who watch a rebuild.
+/// Who asks at once: one backup or rotation, one comparison, some who are told that it is under way, and a few who watch a rebuild.
 pub(super) const CONNECTIONS_MAX: usize = 8;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -101,6 +101,10 @@ async fn accept(listener: UnixListener, hands: &Hands) {
 
 async fn answer(mut stream: UnixStream, hands: &Hands) {
     let answer = match timeout(LINE_TIMEOUT, read(&mut stream)).await {
+        Ok(Ok(request)) if request.ends_with_its_client() => tokio::select! {
+            answer = perform(request, hands) => answer,
+            () = hung_up(&mut stream) => return,
+        },
         Ok(Ok(request)) => perform(request, hands).await,
         Ok(Err(reason)) => Answer::failed(reason),
         Err(_) => Answer::failed(format!("the request did not come within {} s", LINE_TIMEOUT.as_secs())),
@@ -120,6 +124,12 @@ async fn read(stream: &mut UnixStream) -> Result<Request, String> {
         }
         _ => Err("the request ends before its line does".into()),
     }
+}
+
+/// Waits for the client to hang up. What it says behind its line is passed over.
+async fn hung_up(stream: &mut UnixStream) {
+    let mut said = [0; 64];
+    while stream.read(&mut said).await.is_ok_and(|count| count > 0) {}
 }
 
 fn line_of(answer: &Answer) -> Vec<u8> {

@@ -11,12 +11,17 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::Uuid;
 
-use super::server::CONNECTIONS_MAX;
-use super::*;
+use super::{client::ANSWER_BYTES_MAX, server::CONNECTIONS_MAX, *};
 use crate::{
     config::{Flags, Settings},
+    doctor::ComparedView,
     stores::Stores,
+    views::{
+        Stopped, Table, ViewId,
+        equality::{Comparison, Difference, Findings, NAMED_MAX},
+    },
 };
 
 /// Long enough for any work here on a busy machine.
@@ -217,4 +222,26 @@ async fn a_server_that_ends_or_speaks_otherwise_is_told_from_one_that_answers() 
         assert!(sentence(&error).contains(expected), "{error}");
         server.join().unwrap();
     }
+}
+
+#[test]
+fn the_answer_fits_even_when_every_document_of_every_view_differs() {
+    let stopped = Stopped { position: u64::MAX, reason: "\u{1}".repeat(100_000) };
+    let named = (0..NAMED_MAX as u128).map(|id| (Uuid::from_u128(id), Difference::Unreadable)).collect();
+    let findings = Findings { differing: u64::MAX, named, restless: u64::MAX };
+    let views = marvin_projections::all().into_iter().map(|fold| {
+        let view = ViewId::of(&*fold);
+        let (name, fields, indexes) = (view.name.to_owned(), Arc::from([]), Arc::from([]));
+        ComparedView::from(Comparison {
+            table: Table { name, version: view.version, build: 1, fields, indexes },
+            position: u64::MAX,
+            documents: u64::MAX,
+            findings: findings.clone(),
+            stopped: Some(stopped.clone()),
+        })
+    });
+    let answer = Answer::Compared(Compared { unbuilt: Vec::new(), views: views.collect() });
+    let line = serde_json::to_vec(&answer).unwrap();
+    assert!((line.len() as u64) < ANSWER_BYTES_MAX, "{} bytes", line.len());
+    assert_eq!(serde_json::from_slice::<Answer>(&line).unwrap(), answer);
 }

@@ -10,6 +10,7 @@ use crate::{
     config::Settings,
     datadir::{DataDir, DataDirError},
     dispatch::DispatchError,
+    doctor::Doctor,
     duty::Duties,
     erasure::{self, ErasedInLog, followed},
     health::Health,
@@ -17,7 +18,7 @@ use crate::{
         EventLog,
         checkpoint::{Checkpoint, Checkpoints},
         codec::Codec,
-        incarnation::{Incarnation, Incarnations},
+        incarnation::Incarnations,
     },
     postgres::{Postgres, PrepareError},
     rollback::{Place, SetBack},
@@ -77,6 +78,7 @@ pub struct Stores {
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
     pub upkeep: Arc<Upkeep>,
+    pub doctor: Arc<Doctor>,
     /// What was ahead of the log and was set back with it; empty unless that was accepted.
     pub accepted: Vec<SetBack>,
     /// People whose erasure the log had forgotten with what was cut off, and tells of again.
@@ -160,6 +162,9 @@ impl Stores {
         let redis = redis.transpose()?;
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
+        let codec = Codec::new(sealer.clone());
+        let (read, read_views) = (log.clone(), views.clone());
+        let doctor = Doctor::new(read, codec.clone(), sealer.clone(), read_views, incarnations.clone(), file.is_some());
         let mut stores = Self {
             log,
             subjects,
@@ -167,9 +172,10 @@ impl Stores {
             slots,
             duties,
             checkpoints,
-            codec: Codec::new(sealer.clone()),
+            codec,
             sealer,
             upkeep: Arc::new(upkeep),
+            doctor: Arc::new(doctor),
             accepted: set_back,
             erased_again: Vec::new(),
             redis,
@@ -212,17 +218,10 @@ impl Stores {
         }
     }
 
-    /// Which history the log tells.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn incarnation(&self) -> Result<Incarnation, StoreError> {
-        self.incarnations.newest().await
-    }
-
     /// Finishes what was handed in and leaves each file whole. Nothing is written to files from then on.
     pub async fn close(&self) {
         self.upkeep.stop();
+        self.doctor.stop();
         let log = match &self.file {
             Some(file) => file.close().await.map_err(|error| error.to_string()),
             None => Ok(()),

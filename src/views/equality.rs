@@ -2,6 +2,7 @@
 //! there are, and beside nodes that go on writing.
 use marvin_domain::{Envelope, Position};
 use marvin_projections::{Fold, RawDocument, Skips};
+use serde::{Deserialize, Serialize};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, VecDeque},
@@ -21,12 +22,15 @@ use crate::log::{EventLog, ReadError, codec::Codec};
 const BATCH_EVENTS: u32 = 1_000;
 /// Documents opened at once, of either side: with the largest tasks, some hundred MB.
 const PAGE_DOCUMENTS: u32 = 100;
+/// Differing documents that are named, of each table: enough to look into, few enough to read and for one answer.
+pub const NAMED_MAX: usize = 20;
 /// Times that the documents are looked at again which others have changed meanwhile. Each look takes less time than the one
 /// before, so that few are left soon.
 const LOOKS_MAX: usize = 100;
 
 /// What a table says that a replay does not, or the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Difference {
     Missing,
     Surplus,
@@ -56,12 +60,29 @@ pub struct Comparison {
     /// How far both were when they were compared.
     pub position: Position,
     pub documents: u64,
-    /// In the order of their ids.
-    pub differing: BTreeMap<Uuid, Difference>,
-    /// Documents that changed at each look; nothing is known of them.
-    pub restless: usize,
+    pub findings: Findings,
     /// Why the table is not kept up, if it is not.
     pub stopped: Option<Stopped>,
+}
+
+/// What is known of the documents that differed at the first look.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    pub differing: u64,
+    /// The first [`NAMED_MAX`] of those, in the order of their ids.
+    pub named: BTreeMap<Uuid, Difference>,
+    /// Documents that changed at each look; nothing is known of them.
+    pub restless: u64,
+}
+
+impl Findings {
+    fn add(&mut self, id: Uuid, difference: Difference) {
+        self.differing += 1;
+        self.named.insert(id, difference);
+        if self.named.len() > NAMED_MAX {
+            self.named.pop_last();
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -142,10 +163,11 @@ impl Comparer {
     }
 
     async fn compare_one(&self, mut pair: Pair) -> Result<Comparison, CompareError> {
-        let Pair { row, replay } = &pair;
-        let (mut documents, mut doubtful) = (0, Vec::new());
-        let mut live = Pages::of(self, &self.live, &row.table);
-        let mut fresh = Pages::of(self, &self.fresh, replay.table());
+        let (table, fresh_table) = (pair.row.table.clone(), pair.replay.table().clone());
+        let (position, stopped) = (pair.replay.position(), pair.row.stopped.clone());
+        let (mut documents, mut doubtful, mut findings) = (0, Vec::new(), Findings::default());
+        let mut live = Pages::of(self, &self.live, &table);
+        let mut fresh = Pages::of(self, &self.fresh, &fresh_table);
         loop {
             live.fill().await?;
             fresh.fill().await?;
@@ -163,43 +185,44 @@ impl Comparer {
             if difference(shown.as_ref(), folded.as_ref()).is_some() {
                 doubtful.extend(shown.or(folded).map(|found| found.id));
             }
+            if doubtful.len() == PAGE_DOCUMENTS as usize {
+                self.look_again(&mut pair, std::mem::take(&mut doubtful), &mut findings).await?;
+            }
         }
-        let (position, table, stopped) = (replay.position(), row.table.clone(), row.stopped.clone());
-        let (differing, restless) = self.look_again(&mut pair, doubtful).await?;
-        Ok(Comparison { table, position, documents, differing, restless, stopped })
+        self.look_again(&mut pair, doubtful, &mut findings).await?;
+        Ok(Comparison { table, position, documents, findings, stopped })
     }
 
     /// What differs was perhaps changed, or its person erased, between one look and the other: looks again until what is left
-    /// was not. Answers what differs for good, and how many changed each time.
+    /// was not. Takes as many as one page has.
     async fn look_again(
         &self,
         pair: &mut Pair,
         mut doubtful: Vec<Uuid>,
-    ) -> Result<(BTreeMap<Uuid, Difference>, usize), CompareError> {
-        let mut differing = BTreeMap::new();
+        findings: &mut Findings,
+    ) -> Result<(), CompareError> {
         for _ in 0..LOOKS_MAX {
             if doubtful.is_empty() {
                 break;
             }
             self.catch_up(pair).await?;
             let mut restless = Vec::new();
-            for ids in doubtful.chunks(PAGE_DOCUMENTS as usize) {
-                let shown = self.load(&self.live, &pair.row.table, ids).await?;
-                let folded = self.load(&self.fresh, pair.replay.table(), ids).await?;
-                for id in ids {
-                    let shown = shown.get(id);
-                    let opened = shown.and_then(|found| found.document.as_ref());
-                    if opened.is_some_and(|document| document.position > pair.replay.position()) {
-                        // The replay has not got there yet.
-                        restless.push(*id);
-                    } else if let Some(difference) = difference(shown, folded.get(id)) {
-                        differing.insert(*id, difference);
-                    }
+            let shown = self.load(&self.live, &pair.row.table, &doubtful).await?;
+            let folded = self.load(&self.fresh, pair.replay.table(), &doubtful).await?;
+            for id in doubtful {
+                let shown = shown.get(&id);
+                let opened = shown.and_then(|found| found.document.as_ref());
+                if opened.is_some_and(|document| document.position > pair.replay.position()) {
+                    // The replay has not got there yet.
+                    restless.push(id);
+                } else if let Some(difference) = difference(shown, folded.get(&id)) {
+                    findings.add(id, difference);
                 }
             }
             doubtful = restless;
         }
-        Ok((differing, doubtful.len()))
+        findings.restless += doubtful.len() as u64;
+        Ok(())
     }
 
     async fn catch_up(&self, pair: &mut Pair) -> Result<(), CompareError> {

@@ -9,7 +9,7 @@ use marvin::{
     views::{
         ViewStore,
         documents::Documents,
-        equality::{Comparer, Comparison, Difference},
+        equality::{Comparer, Comparison, Difference, NAMED_MAX},
         replay::{Replay, ReplayError},
         skips::skips,
         sqlite::SqliteViews,
@@ -115,14 +115,14 @@ async fn keep_up(stack: &Stack, replay: &mut Replay) -> Result<(), ReplayError> 
 }
 
 fn differing(comparison: &Comparison) -> Vec<(Uuid, Difference)> {
-    comparison.differing.iter().map(|(id, difference)| (*id, *difference)).collect()
+    comparison.findings.named.iter().map(|(id, difference)| (*id, *difference)).collect()
 }
 
 #[tokio::test]
 async fn an_untouched_table_differs_in_nothing() {
     let scene = Scene::of(TASKS).await;
     let comparison = scene.compare().await;
-    assert_eq!((comparison.documents, comparison.restless), (TASKS as u64, 0));
+    assert_eq!((comparison.documents, comparison.findings.restless), (TASKS as u64, 0));
     assert_eq!(comparison.position, scene.stack.events().await.len() as u64);
     assert_eq!(differing(&comparison), []);
 }
@@ -142,6 +142,20 @@ async fn every_change_by_hand_is_found_wherever_it_is() {
         (last, Difference::Missing),
     ];
     assert_eq!(differing(&scene.compare().await), expected);
+}
+
+#[tokio::test]
+async fn of_many_that_differ_all_are_counted_and_the_first_are_named() {
+    let scene = Scene::of(TASKS).await;
+    for id in &scene.ids {
+        scene.alter("UPDATE TABLE SET status = 'running' WHERE id = ?1", *id);
+    }
+    let comparison = scene.compare().await;
+    assert_eq!(comparison.findings.differing, TASKS as u64);
+    let mut expected = scene.ids.clone();
+    expected.sort_unstable();
+    let expected: Vec<_> = expected.into_iter().take(NAMED_MAX).map(|id| (id, Difference::Fields)).collect();
+    assert_eq!(differing(&comparison), expected);
 }
 
 #[tokio::test]
@@ -226,7 +240,7 @@ async fn what_is_written_meanwhile_is_no_difference_and_hides_none() {
     });
     let comparison = scene.compare_with(moving).await;
     let expected = [(altered, Difference::Fields), (scene.ids[30], Difference::Fields)];
-    assert_eq!((differing(&comparison), comparison.restless), (expected.to_vec(), 0));
+    assert_eq!((differing(&comparison), comparison.findings.restless), (expected.to_vec(), 0));
 }
 
 /// A comparison that looks at it again meets a document that is newer than what it folded.

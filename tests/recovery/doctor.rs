@@ -9,7 +9,9 @@ use super::{
     support::{Client, Launch, Server, Stopped, eventually},
 };
 
-/// What it said of a stopped server's data.
+mod serving;
+
+/// What it said.
 #[derive(Debug)]
 pub struct Diagnosis {
     pub exit: i32,

@@ -210,7 +210,7 @@ async fn a_person_whose_erasure_was_cut_off_with_the_log_is_erased_again_and_sto
 async fn nothing_is_accepted_while_a_server_runs() {
     let server = Server::start();
     let sentence = refusal(server.launch().command(&["doctor", "--accept-rollback"]));
-    assert!(sentence.contains("is in use by another process"), "{sentence}");
+    assert!(sentence.contains("so stop that first") && sentence.contains("is in use by another process"), "{sentence}");
     Client::admin(&server).await;
     let stopped = server.stop();
     let before = history(&doctor(stopped.launch(), &[]));
