@@ -54,6 +54,7 @@ lint: packages ## check formatting, Rust and TypeScript without running a test
 	@mkdir -p ui/dist
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo update --locked --quiet --workspace --manifest-path benches/peers/Cargo.toml
 	cd ui && npm run check
 
 .PHONY: fmt
