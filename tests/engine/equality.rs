@@ -262,7 +262,7 @@ async fn a_document_that_changes_at_each_look_is_looked_at_once_more() {
     moving.between_pages.set(take(position + 1));
     moving.before_load.set(take(position + 2));
     let comparison = scene.compare_with(moving).await;
-    assert_eq!((differing(&comparison), comparison.restless), (vec![], 0));
+    assert_eq!((differing(&comparison), comparison.findings.restless), (vec![], 0));
     let folded = live.lock().await;
     assert_eq!(folded.position(), position + 2, "else nothing changed meanwhile");
 }
