@@ -121,11 +121,13 @@ impl Board {
         }
     }
 
-    /// Says of the tables of the view's own version whether they stand still, whichever process keeps them up.
+    /// Says of the tables of the view's own version whether they stand still, whichever process keeps them up. The first table of all
+    /// is no rebuild.
     fn tell(&self, view: ViewId, rows: &[TableRow]) {
-        for (state, what) in [(State::Live, "projection"), (State::Building, "rebuild")] {
+        let own = |state| rows.iter().rfind(|row| row.state == state && row.table.is_of(view));
+        let (live, building) = (own(State::Live), own(State::Building));
+        for (what, row) in [("projection", live.or(building)), ("rebuild", live.and(building))] {
             let part = format!("{what}:{}", view.name);
-            let row = rows.iter().rfind(|row| row.state == state && row.table.is_of(view));
             match row.and_then(|row| row.stopped.as_ref()) {
                 Some(Stopped { position, reason }) => {
                     self.health.degrade(&part, format!("stopped at position {position}: {reason}"), Some(*position));

@@ -142,7 +142,8 @@ async fn what_nobody_can_read_is_told_also_where_it_was_taken_out() {
     let node = Node::keeping(&world, &[fold_of::<Mended>()]);
     let stopped = |rows: &[TableRow]| stopped_at(rows) == [Some(damaged)];
     world.until("it stops", view::<Mended>(), stopped).await;
-    eventually("it is told", async || node.health.degraded().into_iter().find(|it| it.name == "rebuild:names")).await;
+    eventually("it is told", async || node.health.degraded().into_iter().find(|it| it.name == "projection:names"))
+        .await;
 }
 
 /// A full page is put off, as there may be more to fold with it; here it is followed by what nobody can read.
