@@ -123,7 +123,9 @@ impl Projector {
     /// Folds `events` and writes what changed, up to the first that cannot be folded; else up to `end`, before which nothing else is
     /// of concern.
     async fn project(&mut self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
-        let failed = |error: ViewError| follow_error(&error, end.position);
+        // Where a batch is one event, others that are of no concern may stand between it and its end.
+        let at = if let [event] = events { event.position } else { end.position };
+        let failed = |error: ViewError| follow_error(&error, at);
         self.forget_erased(events);
         let mut plan = self.fold.plan(events, &self.skips, self.lanes.len());
         // What one event touches is loaded, however much that is.
@@ -306,8 +308,9 @@ impl Follower for Projector {
         let taken = self.ground.store.take_over(&self.table, self.token).await;
         self.seen = taken.map_err(|error| follow_error(&error, 0))?;
         self.folded = self.seen.position;
-        // Before anything is committed under this token: see the rules of the cache.
-        self.told.lock().await.tell(Some(&[]), self.folded).await;
+        // Before anything is committed under this token: see the rules of the cache. A generation of its own, since a write whose
+        // answer was lost may have changed documents that the one before was not told of.
+        self.told.lock().await.tell(None, self.folded).await;
         self.ground.board.reached(&self.table, self.folded);
         Ok(self.folded)
     }

@@ -14,7 +14,7 @@ use marvin::{
     },
 };
 use marvin_domain::{Envelope, Position, StreamId, agent::AgentCommand, user::Role};
-use marvin_projections::{Fold, RawDocument, tasks::Tasks};
+use marvin_projections::{Fold, RawDocument, agents::Agents, tasks::Tasks};
 use serde_json::json;
 use std::sync::{Arc, atomic::Ordering};
 use uuid::Uuid;
@@ -80,7 +80,7 @@ async fn a_crash_before_or_after_the_write_repeats_the_batch_with_the_same_resul
 async fn an_event_that_cannot_be_folded_stops_the_projection_exactly_there() {
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
-    let fold = marvin_projections::fold_of::<marvin_projections::agents::Agents>();
+    let fold = marvin_projections::fold_of::<Agents>();
     let mut projector = bench.projector(fold).await;
     let (before, paused) = events.split_at(events.len() - 1);
     let paused_without_agent = [paused[0].clone()];
@@ -138,6 +138,54 @@ async fn only_a_table_near_the_logs_end_is_cached() {
             assert_eq!(matches!(slot, Slot::Hit(_)), is_cached, "{behind} behind");
         }
     }
+}
+
+/// The cache was not told of what was written, and must not say that it reflects it.
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_leaves_nothing_old_in_the_cache() {
+    let bench = bench().await;
+    let events = some_history(&bench.stack).await;
+    let (fold, cache) = (marvin_projections::fold_of::<Agents>(), Arc::new(MemoryCache::default()));
+    let (end, paused) = (events.last().unwrap().position, &events[events.len() - 1..]);
+    let mut projector = bench.stack.projector_at(fold, bench.store.clone(), end, cache.clone()).await;
+    projector.resume().await.unwrap();
+    projector.take(&events[..events.len() - 1]).await.unwrap();
+    let agent = bench.opened(projector.table()).await[0].id;
+    let cached = async || cache.get(&key(projector.table()), &[agent]).await.unwrap();
+    assert!(matches!(cached().await.slots[..], [Slot::Hit(_)]), "it was cached before");
+    bench.store.crash_after.store(true, Ordering::SeqCst);
+    assert!(matches!(projector.take(paused).await, Err(FollowError::Again(_))));
+    assert_eq!(projector.resume().await.unwrap(), end, "it was written");
+    let found = cache.get(&key(projector.table()), &[agent]).await.unwrap();
+    assert_eq!(found.head.unwrap().position, end);
+    assert!(matches!(found.slots[..], [Slot::Miss(_)]), "{:?}", found.slots);
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_stops_the_table_at_the_event_that_touches_it() {
+    let bench = bench().await;
+    let events = some_history(&bench.stack).await;
+    let (before, paused) = events.split_at(events.len() - 1);
+    let mut projector = bench.projector(marvin_projections::fold_of::<Agents>()).await;
+    projector.take(before).await.unwrap();
+    let table = projector.table().clone();
+    let query = ListQuery { filters: Vec::new(), order: Order::Newest, before: None, limit: 1 };
+    let mut agent = bench.store.list(&table, query).await.unwrap().documents.remove(0);
+    (agent.position, agent.body) = (agent.position + 1, b"damaged".to_vec());
+    bench.store.store(&table, vec![agent], Checkpoint::behind(before.last().unwrap()), 1).await.unwrap();
+    // As after a restart: nothing of it is in memory.
+    let (fold, cache) = (marvin_projections::fold_of::<Agents>(), Arc::new(MemoryCache::default()));
+    let mut again = bench.stack.projector_on(table, fold, bench.store.clone(), 0, cache);
+    again.resume().await.unwrap();
+    // Others behind it were passed over.
+    let end = Checkpoint { position: paused[0].position + 500, event_id: Uuid::now_v7() };
+    let mut outcome = again.take_to(paused, end).await;
+    if outcome.is_ok() {
+        outcome = again.settle().await;
+    }
+    let Err(FollowError::Stop { position, reason }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(position, paused[0].position);
+    assert!(reason.contains("cannot be read"), "{reason}");
 }
 
 /// So that a restart need not look through all of them again.

@@ -8,7 +8,7 @@ use marvin::{
     security::subjects::Registration,
     stores::Stores,
     views::{
-        ViewId, ViewStore,
+        Table, ViewId, ViewStore,
         board::Board,
         documents::Documents,
         projector::{Ground, Projector, Told, key},
@@ -119,7 +119,19 @@ impl Stack {
         let table = store.begin(view, 0).await.unwrap().table;
         store.take_over(&table, 1).await.unwrap();
         store.make_live(&table, 1).await.unwrap();
-        let board = Board::new(store.clone(), [view], Health::default());
+        self.projector_on(table, fold, store, head, cache)
+    }
+
+    /// One on a table that is there.
+    pub fn projector_on(
+        &self,
+        table: Table,
+        fold: Arc<dyn Fold>,
+        store: Arc<dyn ViewStore>,
+        head: Position,
+        cache: Arc<dyn Cache>,
+    ) -> Projector {
+        let board = Board::new(store.clone(), [ViewId::of(&*fold)], Health::default());
         let documents = Documents::new(self.stores.sealer.clone());
         let ground = Ground { store, documents, board, head: watch::channel(head).1 };
         let told = Told::new(Publisher::new(cache, key(&table), 1));
