@@ -171,10 +171,12 @@ impl App {
 
     /// Takes no new task and lets those that run end, at most `patience`. A comparison of the views is given up.
     pub async fn drain(&self, patience: Duration) {
-        self.stores.doctor.stop();
-        if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
-            warn!("tasks were still running; they go on after the restart");
-        }
+        let tasks = async {
+            if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
+                warn!("tasks were still running; they go on after the restart");
+            }
+        };
+        tokio::join!(self.stores.doctor.stop(), tasks);
     }
 
     /// Stops every loop and leaves each database whole in its one file. What the loops had not finished is found at the next

@@ -150,9 +150,11 @@ impl Doctor {
         tokio::spawn(self.clone().compare_until(turn, deserted)).await?
     }
 
-    /// Ends the comparison that runs, and those to come. Call it before the stores are closed.
-    pub fn stop(&self) {
+    /// Ends the comparison that runs, and those to come, and waits until nothing is left of its replay. Call it before the stores
+    /// are closed.
+    pub async fn stop(&self) {
         self.stopped.send_replace(true);
+        drop(self.turn.lock().await);
     }
 
     async fn compare_until(

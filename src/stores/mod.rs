@@ -221,7 +221,7 @@ impl Stores {
     /// Finishes what was handed in and leaves each file whole. Nothing is written to files from then on.
     pub async fn close(&self) {
         self.upkeep.stop();
-        self.doctor.stop();
+        self.doctor.stop().await;
         let log = match &self.file {
             Some(file) => file.close().await.map_err(|error| error.to_string()),
             None => Ok(()),
