@@ -24,6 +24,7 @@ use crate::{
 
 mod batch;
 mod listener;
+mod lone;
 mod writer;
 
 const COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, \

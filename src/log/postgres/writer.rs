@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     advance,
     batch::{self, Outcome},
+    lone,
 };
 use crate::{
     log::{Append, AppendError},
@@ -38,6 +39,9 @@ const RESEND_PATIENCE: Duration = Duration::from_secs(6);
 /// Pause before a lost connection is made again; doubles up to the maximum.
 const RECONNECT_INITIAL: Duration = Duration::from_millis(20);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
+
+/// The indexes are right whatever the planner knows of a table that was empty when it planned.
+const PLANNING: &str = "SET enable_seqscan = off";
 
 #[derive(Clone)]
 pub(super) struct Handle {
@@ -122,10 +126,26 @@ fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-/// A connection and the statement prepared on it.
+/// A connection and the statements prepared on it.
 struct Connected {
     line: Line,
-    statement: Statement,
+    lone: Statement,
+    batch: Statement,
+}
+
+impl Connected {
+    async fn append(&mut self, batch: &[&Append]) -> Result<Vec<Outcome>, StoreError> {
+        let Self { line: Line { client, wire, .. }, lone, batch: several } = self;
+        let appending = async {
+            if let [command] = batch
+                && let Some(receipt) = lone::append(client, lone, command).await?
+            {
+                return Ok(vec![Ok(receipt)]);
+            }
+            batch::append(client, several, batch).await
+        };
+        over(wire, appending).await
+    }
 }
 
 struct Writer {
@@ -179,9 +199,8 @@ impl Writer {
             Some(connection) => connection,
             None => connect(&self.postgres).await?,
         };
-        let Connected { line: Line { client, wire, .. }, statement } = &mut connection;
+        let answer = connection.append(batch).await;
         // Kept only when it answered: what a refused statement left on the wire is its end, too.
-        let answer = over(wire, batch::append(client, statement, batch)).await;
         if !matches!(answer, Err(StoreError::Unreachable(_))) {
             self.connection = Some(connection);
         }
@@ -191,8 +210,13 @@ impl Writer {
 
 async fn connect(postgres: &Postgres) -> Result<Connected, StoreError> {
     let mut line = Line::connect(postgres).await?;
-    let statement = over(&mut line.wire, batch::prepare(&line.client)).await?;
-    Ok(Connected { line, statement })
+    let client = &line.client;
+    let preparing = async {
+        client.batch_execute(PLANNING).await?;
+        Ok::<_, tokio_postgres::Error>((lone::prepare(client).await?, batch::prepare(client).await?))
+    };
+    let (lone, batch) = over(&mut line.wire, preparing).await?;
+    Ok(Connected { line, lone, batch })
 }
 
 #[cfg(test)]
