@@ -28,16 +28,11 @@ pub struct Subscription {
 }
 
 /// The page behind the last one, on its way while that one is opened and taken. It stays sealed until its turn, so that
-/// nothing is opened under a key that was destroyed meanwhile.
+/// nothing is opened under a key that was destroyed meanwhile. Where nobody wants it any more it is read to its end all the same:
+/// giving a page up in its middle would cost its connection.
 struct Ahead {
     after: Position,
     rows: JoinHandle<Result<Vec<StoredEvent>, ReadError>>,
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.rows.abort();
-    }
 }
 
 impl Subscription {
