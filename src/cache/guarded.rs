@@ -1,8 +1,8 @@
 //! Keeps a cache that is slow or away from slowing anybody down: a deadline for each call, and a circuit breaker.
 //!
 //! The first call that fails or is late opens the breaker: from then on everybody passes the cache over at once, while a probe in
-//! the background finds out when it is well again. So a request waits in vain for one look and one lease, and for the put of the
-//! batch before its own: 100 ms together, whatever the cache does.
+//! the background finds out when it is well again. A cache that is only just in time keeps a request longest: for the put of the
+//! batch before its own, and for a look and a lease in each of two views, one after the other. That is 100 ms together.
 use async_trait::async_trait;
 use marvin_domain::Position;
 use metrics::{counter, gauge};
@@ -20,10 +20,17 @@ use uuid::Uuid;
 use super::{Cache, CacheError, Entry, Fill, Found, Lease, Missed, TableKey, Tenure};
 use crate::{health::Health, store::chain};
 
-/// How long a reader waits for a look or a lease. The store would have answered by then.
-const READ_PATIENCE: Duration = Duration::from_millis(25);
+/// How long a reader waits for what it looks for. The store would have answered by then.
+const LOOK_PATIENCE: Duration = Duration::from_millis(25);
+/// How long a reader waits before it asks the store, so that the next one finds the document.
+const LEASE_PATIENCE: Duration = Duration::from_millis(10);
 /// How long the writer waits; readers that wait for its next batch wait with it. A put has at most a megabyte.
-const WRITE_PATIENCE: Duration = Duration::from_millis(50);
+const WRITE_PATIENCE: Duration = Duration::from_millis(30);
+/// What a cache may cost a request at most. The page of a task asks for most: itself and its steps, one after the other.
+const REQUEST_MS_MAX: u128 = 100;
+const _: () = assert!(
+    WRITE_PATIENCE.as_millis() + 2 * (LOOK_PATIENCE.as_millis() + LEASE_PATIENCE.as_millis()) <= REQUEST_MS_MAX
+);
 /// Between the first two probes; each later one takes twice as long to come.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Between probes of a cache that stays away: it is found well within this.
@@ -120,15 +127,15 @@ async fn probe(guarded: Weak<Inner>) {
 #[async_trait]
 impl Cache for Guarded {
     async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
-        self.within("get", READ_PATIENCE, self.0.cache.get(table, ids)).await
+        self.within("get", LOOK_PATIENCE, self.0.cache.get(table, ids)).await
     }
 
     async fn lease(&self, table: &TableKey, generation: Uuid, missed: &[Missed]) -> Result<Vec<Lease>, CacheError> {
-        self.within("lease", READ_PATIENCE, self.0.cache.lease(table, generation, missed)).await
+        self.within("lease", LEASE_PATIENCE, self.0.cache.lease(table, generation, missed)).await
     }
 
     async fn fill(&self, table: &TableKey, generation: Uuid, fills: &[Fill]) -> Result<usize, CacheError> {
-        self.within("fill", READ_PATIENCE, self.0.cache.fill(table, generation, fills)).await
+        self.within("fill", LOOK_PATIENCE, self.0.cache.fill(table, generation, fills)).await
     }
 
     async fn begin(&self, table: &TableKey, token: u64, position: Position) -> Result<Tenure, CacheError> {

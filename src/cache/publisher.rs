@@ -34,11 +34,10 @@ impl Publisher {
         let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
         // Taken, not borrowed: a call that is given up in the middle leaves none.
         match self.tenure.take() {
+            // One that lost its head begins with the next commit or sign of life: who waits for a batch waits for one call.
             Some(tenure) if entries.len() <= PUT_ENTRIES_MAX && bytes <= PUT_BYTES_MAX => {
-                match self.cache.put(&self.table, &tenure, entries, position).await {
-                    Err(CacheError::Lost) => self.begin(position).await,
-                    put => self.hold(put),
-                }
+                let put = self.cache.put(&self.table, &tenure, entries, position).await;
+                self.hold(put);
             }
             _ => self.begin(position).await,
         }

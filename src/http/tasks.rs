@@ -2,6 +2,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
 use garde::Validate;
 use marvin_domain::{
     AggregateKind, Directed, StreamId,
@@ -182,10 +183,10 @@ impl Api {
                 }
             }
         }
-        for ids in ids.chunks(PAGE_DOCUMENTS_MAX as usize) {
-            for step in self.views.get_all::<Steps>(ids, position).await? {
-                steps.entry(step.task_id).or_default().push(step);
-            }
+        // At once: each waits for the cache by itself.
+        let pages = ids.chunks(PAGE_DOCUMENTS_MAX as usize).map(|ids| self.views.get_all::<Steps>(ids, position));
+        for step in try_join_all(pages).await?.into_iter().flatten() {
+            steps.entry(step.task_id).or_default().push(step);
         }
         steps.values_mut().for_each(|of_task| of_task.sort_unstable_by_key(|step| step.step));
         Ok(steps)

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error, Statement};
 use super::{Postgres, STATEMENT_TIMEOUT, Wire};
 use crate::store::StoreError;
 
-/// As many as read the log at once, catching up; others wait for one of these.
+/// As many ask at once; others wait for one of these, in the order in which they came.
 const LINES_MAX: usize = 4;
 
 /// One connection, set up.

@@ -16,7 +16,8 @@ mod migrate;
 mod tls;
 pub use migrate::PrepareError;
 
-/// Connections of the pool, for short statements. The log has others beside it: its writer and its listener one each, its readers [`lines`].
+/// Connections of the pool, for short statements. The log has others beside it: its writer and its listener one each, its readers
+/// [`lines`] for pages and as many for streams. docs/postgresql.md has the sum.
 const POOL_CONNECTIONS_MAX: usize = 8;
 /// How long each host of the URL may take to accept a connection; a dead one must leave time for the next.
 const HOST_TIMEOUT: Duration = Duration::from_secs(2);

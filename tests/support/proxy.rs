@@ -22,6 +22,8 @@ pub enum Weather {
     Silent,
     /// Connections stay, and what is said on them is never heard, nor anything that follows on them in a better weather.
     Lost,
+    /// What the client says arrives, and the answers are held back.
+    Unanswered,
     /// Everything arrives this much later.
     Slow(Duration),
     /// A new connection is made and logged in, and then its first statement gets no answer.
@@ -82,7 +84,12 @@ async fn pass(
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if weather.wait_for(|weather| *weather != Weather::Silent).await.is_err() {
+        let holds = |weather: &Weather| match weather {
+            Weather::Silent => true,
+            Weather::Unanswered => cutting == Weather::AnswersCut,
+            _ => false,
+        };
+        if weather.wait_for(|weather| !holds(weather)).await.is_err() {
             return;
         }
         // A statement without parameters, which is how a connection is set up.

@@ -5,6 +5,7 @@
 use ::redis::{FromRedisValue, RedisError, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use marvin_domain::Position;
 use metrics::counter;
 use std::{
@@ -27,11 +28,14 @@ mod script;
 
 use frame::{Frames, Place, is_lease, lease_of, mark_of};
 use link::Link;
-use reads::{GONE, Read};
+use reads::{GONE, KEYS_MAX, Read};
 use script::{Call, Script};
 
 /// Counts what stood in Redis and was not taken, by what it should have been.
 const UNREADABLE: &str = "marvin_cache_unreadable_total";
+
+/// Documents that are asked for at once, each with its mark; more go in several commands.
+const IDS_MAX: usize = (KEYS_MAX - 1) / 2;
 
 pub struct RedisCache {
     link: Link,
@@ -70,6 +74,35 @@ impl RedisCache {
         };
         let frames = Frames::new(instance, key);
         Ok(Self { link: Link::new(url)?, frames, scripts, generations: RwLock::default() })
+    }
+
+    /// What is cached of at most [`IDS_MAX`] documents.
+    async fn find(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
+        let places = |generation| {
+            let places = self.frames.places(table, generation);
+            ids.iter().map(|id| places.of(*id)).collect::<Vec<_>>()
+        };
+        let guess = self.generation(table);
+        let mut asked = guess.map(places).unwrap_or_default();
+        let mut look = self.look(table, &asked).await?;
+        let Some(mut head) = look.head else { return Ok(Found::default()) };
+        if guess != Some(head.generation) {
+            self.remember(table, head.generation);
+            asked = places(head.generation);
+            look = self.look(table, &asked).await?;
+            match look.head {
+                Some(again) if again.generation == head.generation => head = again,
+                // A writer just began: nothing is there yet.
+                _ => return Ok(Found::default()),
+            }
+        }
+        let mut values = look.values.into_iter();
+        let mut slot = |(id, at): (&Uuid, Place)| {
+            let (document, mark) = (values.next().flatten(), values.next().flatten());
+            self.slot(&at.document, *id, document, mark)
+        };
+        let slots = ids.iter().zip(asked).map(&mut slot).collect();
+        Ok(Found { head: Some(head), slots })
     }
 
     /// Reads the head, and documents where they stand if this is its generation.
@@ -121,34 +154,27 @@ impl RedisCache {
     }
 }
 
+/// Two parts of one answer, found under the same generation: under the older head, all of it is true. A generation that began in
+/// between leaves nothing to be trusted.
+fn together(mut one: Found, other: Found) -> Found {
+    let (Some(head), Some(also)) = (one.head, other.head) else { return Found::default() };
+    if head.generation != also.generation {
+        return Found::default();
+    }
+    one.head = Some(Head { position: head.position.min(also.position), ..head });
+    one.slots.extend(other.slots);
+    one
+}
+
 #[async_trait]
 impl Cache for RedisCache {
     async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
-        let places = |generation| {
-            let places = self.frames.places(table, generation);
-            ids.iter().map(|id| places.of(*id)).collect::<Vec<_>>()
-        };
-        let guess = self.generation(table);
-        let mut asked = guess.map(places).unwrap_or_default();
-        let mut look = self.look(table, &asked).await?;
-        let Some(mut head) = look.head else { return Ok(Found::default()) };
-        if guess != Some(head.generation) {
-            self.remember(table, head.generation);
-            asked = places(head.generation);
-            look = self.look(table, &asked).await?;
-            match look.head {
-                Some(again) if again.generation == head.generation => head = again,
-                // A writer just began: nothing is there yet.
-                _ => return Ok(Found::default()),
-            }
+        if ids.len() <= IDS_MAX {
+            return self.find(table, ids).await;
         }
-        let mut values = look.values.into_iter();
-        let mut slot = |(id, at): (&Uuid, Place)| {
-            let (document, mark) = (values.next().flatten(), values.next().flatten());
-            self.slot(&at.document, *id, document, mark)
-        };
-        let slots = ids.iter().zip(asked).map(&mut slot).collect();
-        Ok(Found { head: Some(head), slots })
+        let parts = try_join_all(ids.chunks(IDS_MAX).map(|ids| self.find(table, ids))).await?;
+        let found = parts.into_iter().reduce(together);
+        Ok(found.unwrap_or_default())
     }
 
     async fn lease(&self, table: &TableKey, generation: Uuid, missed: &[Missed]) -> Result<Vec<Lease>, CacheError> {

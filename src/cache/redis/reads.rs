@@ -1,5 +1,5 @@
 //! Reads of many callers in one command. While one is under way, those that come wait and go together with the next: at rest nobody
-//! waits, and under load the price of a command is shared.
+//! waits, and under load the price of a command is shared. What fills a command waits for no other one.
 use bytes::Bytes;
 use redis::{FromRedisValue, RedisError, Value, aio::MultiplexedConnection, pipe};
 use std::{
@@ -9,8 +9,10 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
-/// Keys of one command, unless a single caller asks for more: what Redis answers without keeping others waiting.
-const KEYS_MAX: usize = 512;
+/// Keys of one command, heads included: what Redis answers without keeping others waiting. Nobody may ask for more at once.
+pub(super) const KEYS_MAX: usize = 512;
+/// Commands under way at once: enough for a distant Redis to be kept busy, few enough that each is well filled.
+const RUNS_MAX: usize = 4;
 /// What PTTL says of a key that is not there.
 pub(super) const GONE: i64 = -2;
 
@@ -25,13 +27,25 @@ pub(super) struct Reads {
 #[derive(Default)]
 struct Queue {
     asked: Vec<Asked>,
-    is_under_way: bool,
+    runs: usize,
+}
+
+impl Queue {
+    fn keys(&self) -> usize {
+        self.asked.iter().map(Asked::keys).sum()
+    }
 }
 
 struct Asked {
     head: String,
     keys: Vec<String>,
     told: oneshot::Sender<Result<Read, RedisError>>,
+}
+
+impl Asked {
+    fn keys(&self) -> usize {
+        1 + self.keys.len()
+    }
 }
 
 /// What stood at one moment.
@@ -54,22 +68,40 @@ impl Reads {
     /// As the connection has them.
     pub async fn read(self: &Arc<Self>, head: String, keys: Vec<String>) -> Result<Read, RedisError> {
         let (told, answer) = oneshot::channel();
-        let is_first = {
+        let is_wanted = {
             let mut queue = self.queue();
             queue.asked.push(Asked { head, keys, told });
-            !mem::replace(&mut queue.is_under_way, true)
+            let is_wanted = queue.runs == 0 || (queue.runs < RUNS_MAX && queue.keys() >= KEYS_MAX);
+            queue.runs += usize::from(is_wanted);
+            is_wanted
         };
-        if is_first {
-            self.runtime.spawn(self.clone().run());
+        if is_wanted {
+            self.runtime.spawn(Run::of(self).run());
         }
         // The runtime of the connection has ended, and with it the connection.
         answer.await.unwrap_or_else(|_| Err(io::Error::from(ErrorKind::NotConnected).into()))
     }
 
-    /// Asks until nobody waits any more.
-    async fn run(self: Arc<Self>) {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Each change of it is whole before anything that could panic.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks until nobody waits any more.
+struct Run {
+    reads: Arc<Reads>,
+    is_over: bool,
+}
+
+impl Run {
+    fn of(reads: &Arc<Reads>) -> Self {
+        Self { reads: reads.clone(), is_over: false }
+    }
+
+    async fn run(mut self) {
         while let Some(asked) = self.next() {
-            let mut connection = self.connection.clone();
+            let mut connection = self.reads.connection.clone();
             match ask(&mut connection, &asked).await {
                 Ok(reads) => asked.into_iter().zip(reads).for_each(|(asked, read)| drop(asked.told.send(Ok(read)))),
                 Err(error) => asked.into_iter().for_each(|asked| drop(asked.told.send(Err(error.clone())))),
@@ -78,23 +110,36 @@ impl Reads {
     }
 
     /// Who goes together; none ends the run.
-    fn next(&self) -> Option<Vec<Asked>> {
-        let mut queue = self.queue();
+    fn next(&mut self) -> Option<Vec<Asked>> {
+        let mut queue = self.reads.queue();
         // They gave up waiting.
         queue.asked.retain(|asked| !asked.told.is_closed());
         let mut keys = 0;
         let fitting = queue.asked.iter().take_while(|asked| {
-            keys += 1 + asked.keys.len();
+            keys += asked.keys();
             keys <= KEYS_MAX
         });
         let count = fitting.count().max(1).min(queue.asked.len());
-        queue.is_under_way = count > 0;
-        queue.is_under_way.then(|| queue.asked.drain(..count).collect())
+        if count == 0 {
+            queue.runs -= 1;
+            self.is_over = true;
+            return None;
+        }
+        Some(queue.asked.drain(..count).collect())
     }
+}
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Each change of it is whole before anything that could panic.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Run {
+    /// One that was cut short, as by the end of its runtime, leaves nobody waiting for it.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut queue = self.reads.queue();
+        queue.runs -= 1;
+        let left = if queue.runs == 0 { mem::take(&mut queue.asked) } else { Vec::new() };
+        drop(queue);
+        drop(left);
     }
 }
 

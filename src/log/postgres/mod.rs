@@ -32,8 +32,10 @@ const COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_t
 
 pub struct PostgresLog {
     postgres: Postgres,
-    /// For pages; what is asked for less often has the pool.
-    lines: Lines,
+    /// For pages of the whole log; what is asked for less often has the pool.
+    pages: Lines,
+    /// For streams, so that no command waits behind views that catch up.
+    streams: Lines,
     writer: writer::Handle,
     head: watch::Sender<Position>,
     /// The writer, the notifier and the listener; they end with the log.
@@ -51,7 +53,8 @@ impl PostgresLog {
         let writer = writer::start(postgres.clone(), head.clone(), &mut tasks);
         tasks.spawn(listener::notify(postgres.clone(), head.subscribe()));
         tasks.spawn(listener::listen(postgres.clone(), head.clone()));
-        Ok(Self { lines: Lines::new(&postgres), postgres, writer, head, _tasks: tasks })
+        let (pages, streams) = (Lines::new(&postgres), Lines::new(&postgres));
+        Ok(Self { pages, streams, postgres, writer, head, _tasks: tasks })
     }
 }
 
@@ -94,7 +97,7 @@ impl EventLog for PostgresLog {
 
     async fn read(&self, after: Position, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
         let sql = format!("SELECT {COLUMNS} FROM events WHERE position > $1 ORDER BY position LIMIT $2");
-        self.page(&sql, &[&as_i64(after), &i64::from(limit.min(PAGE_EVENTS_MAX))]).await
+        page(&self.pages, &sql, &[&as_i64(after), &i64::from(limit.min(PAGE_EVENTS_MAX))]).await
     }
 
     async fn read_stream(&self, stream: StreamId, after: Sequence, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
@@ -103,7 +106,7 @@ impl EventLog for PostgresLog {
              ORDER BY sequence LIMIT $4"
         );
         let limit = i64::from(limit.min(PAGE_EVENTS_MAX));
-        self.page(&sql, &[&stream.kind.as_str(), &stream.id, &as_i64(after), &limit]).await
+        page(&self.streams, &sql, &[&stream.kind.as_str(), &stream.id, &as_i64(after), &limit]).await
     }
 
     fn head(&self) -> watch::Receiver<Position> {
@@ -111,35 +114,33 @@ impl EventLog for PostgresLog {
     }
 }
 
-impl PostgresLog {
-    /// Takes rows as they come, until the page is full.
-    async fn page(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<StoredEvent>, ReadError> {
-        let mut line = self.lines.get().await?;
-        line.is_asked = true;
-        let Line { client, wire, statements, .. } = &mut *line;
-        let reading = async {
-            let statement = statements.prepare(client, sql).await?;
-            let rows = client.query_raw(&statement, parameters.iter().copied()).await?;
-            let (mut rows, mut page, mut bytes) = (pin!(rows), Vec::new(), 0);
-            while let Some(row) = rows.try_next().await? {
-                match stored_event(&row) {
-                    Ok(event) => {
-                        bytes += event.payload.len();
-                        page.push(event);
-                    }
-                    Err(error) => return Ok((Err(error), false)),
+/// Takes rows as they come, until the page is full.
+async fn page(lines: &Lines, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<StoredEvent>, ReadError> {
+    let mut line = lines.get().await?;
+    line.is_asked = true;
+    let Line { client, wire, statements, .. } = &mut *line;
+    let reading = async {
+        let statement = statements.prepare(client, sql).await?;
+        let rows = client.query_raw(&statement, parameters.iter().copied()).await?;
+        let (mut rows, mut page, mut bytes) = (pin!(rows), Vec::new(), 0);
+        while let Some(row) = rows.try_next().await? {
+            match stored_event(&row) {
+                Ok(event) => {
+                    bytes += event.payload.len();
+                    page.push(event);
                 }
-                // The rest of the rows is on its way: ending the connection costs less than taking them in.
-                if bytes >= PAGE_BYTES_MAX {
-                    return Ok((Ok(page), false));
-                }
+                Err(error) => return Ok((Err(error), false)),
             }
-            Ok::<_, tokio_postgres::Error>((Ok(page), true))
-        };
-        let (page, is_whole) = over(wire, reading).await?;
-        line.is_asked = !is_whole;
-        page
-    }
+            // The rest of the rows is on its way: ending the connection costs less than taking them in.
+            if bytes >= PAGE_BYTES_MAX {
+                return Ok((Ok(page), false));
+            }
+        }
+        Ok::<_, tokio_postgres::Error>((Ok(page), true))
+    };
+    let (page, is_whole) = over(wire, reading).await?;
+    line.is_asked = !is_whole;
+    page
 }
 
 fn stored_event(row: &Row) -> Result<StoredEvent, ReadError> {

@@ -218,6 +218,8 @@ async fn a_writer_that_lost_its_head_begins_anew(#[case] adapter: Adapter) {
     eventually("the head expires", async || look(&*cache, &[]).await.0.is_none().then_some(())).await;
     store.commit(&[entry(1, 3)], 3);
     publisher.publish(&[entry(1, 3)], 3).await;
+    assert_eq!(look(&*cache, &[]).await.0, None, "it says nothing until its next sign of life");
+    publisher.publish(&[], 3).await;
     assert_eq!(look(&*cache, &[1]).await, (Some(3), vec![None]), "what was in the cache may have been lost, too");
     assert_eq!(store.read(&reader, &[1], 0).await, (3, vec![3]));
 }

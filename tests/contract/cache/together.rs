@@ -148,6 +148,55 @@ impl Exposed {
     }
 }
 
+/// How often Redis was asked for documents.
+async fn commands(stranger: &mut redis::aio::MultiplexedConnection) -> usize {
+    let said: String = redis::cmd("INFO").arg("commandstats").query_async(stranger).await.unwrap();
+    let line = said.lines().find_map(|line| line.strip_prefix("cmdstat_mget:calls="));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_fills_a_command_waits_for_no_other_one() {
+    let server = server::Server::start().await;
+    let (url, instance) = (server.url(), server::instance());
+    let proxy = Proxy::to(url.trim_start_matches("redis://").to_owned()).await;
+    let reader = Arc::new(server::connect(&format!("redis://{}", proxy.address), &instance).await);
+    let writer = server::connect(&url, &instance).await;
+    let mut stranger = server::stranger(&url).await;
+    written(&writer, 1).await;
+    get(&reader, 1, &[1]).await.unwrap();
+    proxy.set(Weather::Unanswered);
+    let before = commands(&mut stranger).await;
+    let ask = |documents: Vec<u128>| {
+        let reader = reader.clone();
+        tokio::spawn(async move { get(&reader, 1, &documents).await })
+    };
+    let first = ask(vec![1]);
+    eventually("the first is on its way", async || (commands(&mut stranger).await > before).then_some(())).await;
+    let many = ask((0..600).collect());
+    eventually("a full one is, too", async || (commands(&mut stranger).await > before + 1).then_some(())).await;
+    // Of a few that come now, none goes by itself.
+    let few: Vec<_> = (0..10).map(|document| ask(vec![document])).collect();
+    proxy.set(Weather::Fine);
+    assert_answers(&first.await.unwrap().unwrap(), 1, &[1]);
+    assert_answers(&many.await.unwrap().unwrap(), 1, &(0..600).collect::<Vec<_>>());
+    for (document, asked) in (0..).zip(few) {
+        assert_answers(&asked.await.unwrap().unwrap(), 1, &[document]);
+    }
+}
+
+#[test]
+fn who_asks_on_a_runtime_that_has_ended_is_told_at_once() {
+    let (url, instance) = (server::shared(), server::instance());
+    let (ended, here) = (tokio::runtime::Runtime::new().unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let reader = ended.block_on(server::connect(&url, &instance));
+    ended.shutdown_background();
+    for _ in 0..2 {
+        let answer = here.block_on(get(&reader, 1, &[1]));
+        assert!(matches!(answer, Err(CacheError::Unavailable(_))), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn who_gave_up_does_not_disturb_the_others() {
     let exposed = Exposed::new().await;
