@@ -123,6 +123,7 @@ impl App {
         let passwords = Passwords::default();
         let api = web::Data::new(Api {
             source: format!("/marvin/{}", settings.instance),
+            incarnation: stores.incarnation,
             public_url: settings.public_origin(bound).to_string(),
             accounts: Accounts::new(dispatcher.clone(), stores.subjects.clone(), passwords.clone()),
             sessions: Sessions::new(stores.subjects.clone()),

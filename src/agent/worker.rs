@@ -165,7 +165,7 @@ impl Worker {
                 before,
                 limit: PAGE_DOCUMENTS_MAX,
             };
-            let agents = self.views.list::<Agents>(page).await?;
+            let agents = self.views.list::<Agents>(page).await?.documents;
             let Some(last) = agents.last() else { return Ok(()) };
             before = Some(last.id);
             for agent in &agents {
@@ -196,14 +196,14 @@ impl Worker {
     ) -> Result<Vec<TaskDocument>, ViewError> {
         filters.push(Filter::is("agent_id", agent));
         let order = Order::HighestThenOldest("priority");
-        self.views.list::<Tasks>(ListQuery { filters, order, before: None, limit }).await
+        Ok(self.views.list::<Tasks>(ListQuery { filters, order, before: None, limit }).await?.documents)
     }
 
     /// Records the lost heartbeat of running tasks that nobody holds. The log refuses it for an attempt that has ended.
     async fn find_lost(&self) -> Result<(), ViewError> {
         let filters = vec![Filter::is("status", TaskStatus::Running.as_str())];
         let query = ListQuery { filters, order: Order::Newest, before: None, limit: PAGE_DOCUMENTS_MAX };
-        let running = self.views.list::<Tasks>(query).await?;
+        let running = self.views.list::<Tasks>(query).await?.documents;
         if running.is_empty() {
             return Ok(());
         }

@@ -31,6 +31,14 @@ pub struct Behind {
     pub reached: Position,
 }
 
+/// Documents of one table.
+#[derive(Debug)]
+pub struct Listed<D> {
+    pub documents: Vec<D>,
+    /// The version of the table: while this program's is being built, an older one's.
+    pub version: u32,
+}
+
 #[derive(Clone)]
 pub struct Views {
     store: Arc<dyn ViewStore>,
@@ -138,11 +146,12 @@ impl Views {
 
     /// # Errors
     /// As [`get`](Self::get), and `UnknownField`.
-    pub async fn list<P: Projection>(&self, query: ListQuery) -> Result<Vec<P::Document>, ViewError> {
+    pub async fn list<P: Projection>(&self, query: ListQuery) -> Result<Listed<P::Document>, ViewError> {
         let serving = self.serving::<P>().await?;
         let listed = self.store.list(&serving.table, query).await;
         let page = listed.map_err(|error| self.building_instead::<P>(&serving.table, error))?;
-        self.open::<P>(&serving.table, page.documents).await
+        let documents = self.open::<P>(&serving.table, page.documents).await?;
+        Ok(Listed { documents, version: serving.table.version })
     }
 
     /// # Errors
