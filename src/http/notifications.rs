@@ -110,7 +110,7 @@ pub async fn read_all(request: HttpRequest, api: web::Data<Api>, caller: Caller)
     loop {
         let filters = vec![Filter::is("recipient", caller.user_id), Filter::is("unread", true)];
         let query = ListQuery { filters, order: Order::Newest, before, limit: READ_ALL_PAGE };
-        let unread = api.views.list::<Inbox>(query).await?.documents;
+        let unread = api.views.find::<Inbox>(query).await?;
         let Some(last) = unread.last() else { break };
         before = Some(last.id);
         read += unread.len();

@@ -12,9 +12,9 @@ use super::api::Api;
 use super::problem::Problem;
 use super::query::refused;
 use crate::error::FieldError;
-use crate::views::{Filter, ListQuery, Order};
+use crate::views::{Filter, ListQuery, Order, query::Listed};
 
-/// Items of the largest page: as many as a table shows, few enough that a page of full documents stays below a megabyte.
+/// Items of the largest page: as many as a table shows. How many bytes that is at most is the view store's to say.
 pub const LIMIT_MAX: u16 = 200;
 
 /// Items of a page when nobody asks: two screens.
@@ -126,14 +126,15 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Makes a page of the first `limit` of `fetched`, which was asked for [`Limit::and_one`] of a view of this version; `key` names
-    /// an item.
-    pub fn of<K: Display>(list: List, version: u32, mut fetched: Vec<T>, limit: Limit, key: impl Fn(&T) -> K) -> Self {
-        let more = fetched.len() > limit.get();
-        fetched.truncate(limit.get());
-        let last = fetched.last().filter(|_| more);
+    /// Makes a page of the first `limit` of what was asked for [`Limit::and_one`]; `key` names an item. Where some were left off for
+    /// their bytes, it is a shorter one.
+    pub fn of<K: Display>(list: List, listed: Listed<T>, limit: Limit, key: impl Fn(&T) -> K) -> Self {
+        let Listed { documents: mut items, version, is_cut } = listed;
+        let more = is_cut || items.len() > limit.get();
+        items.truncate(limit.get());
+        let last = items.last().filter(|_| more);
         let next_cursor = last.map(|last| Cursor::new(list, version, &key(last)).0);
-        Self { items: fetched, next_cursor }
+        Self { items, next_cursor }
     }
 }
 
@@ -173,7 +174,7 @@ impl Api {
         if start.after.is_some_and(|after| after.version != listed.version) {
             return Err(not_of_this_list());
         }
-        Ok(Page::of(start.list, listed.version, listed.documents, limit, id))
+        Ok(Page::of(start.list, listed, limit, id))
     }
 }
 
@@ -219,6 +220,10 @@ mod tests {
         Cursor::new(list, 1, &last).0
     }
 
+    fn listed(documents: Vec<u64>) -> Listed<u64> {
+        Listed { documents, version: 1, is_cut: false }
+    }
+
     fn spelled(text: &str) -> String {
         URL_SAFE_NO_PAD.encode(text.replace("INCARNATION", &AGENTS.incarnation.simple().to_string()))
     }
@@ -250,7 +255,7 @@ mod tests {
         loop {
             let after: u64 = cursor.as_ref().map_or(u64::MAX, |cursor| cursor.after::<u64>(NUMBERS).unwrap().last);
             let fetched = list.iter().copied().filter(|n| *n < after).take(limit.and_one()).collect();
-            let page = Page::of(NUMBERS, 1, fetched, limit, |n| *n);
+            let page = Page::of(NUMBERS, listed(fetched), limit, |n| *n);
             assert!(page.items.len() <= limit.get());
             seen.extend(page.items);
             match page.next_cursor {
@@ -263,8 +268,14 @@ mod tests {
 
     #[test]
     fn a_page_that_ends_the_list_has_a_null_cursor() {
-        let page = Page::of(NUMBERS, 1, vec![2, 1], Limit(2), |n| *n);
+        let page = Page::of(NUMBERS, listed(vec![2, 1]), Limit(2), |n| *n);
         assert_eq!(serde_json::to_string(&page).unwrap(), r#"{"items":[2,1],"next_cursor":null}"#);
+    }
+
+    #[test]
+    fn a_page_that_is_cut_for_its_bytes_leads_on_behind_its_last_one() {
+        let page = Page::of(NUMBERS, Listed { is_cut: true, ..listed(vec![9, 8]) }, Limit(50), |n| *n);
+        assert_eq!((page.items, page.next_cursor), (vec![9, 8], Some(cursor(NUMBERS, 8))));
     }
 
     proptest! {
