@@ -123,6 +123,7 @@ impl App {
         let passwords = Passwords::default();
         let api = web::Data::new(Api {
             source: format!("/marvin/{}", settings.instance),
+            incarnation: stores.incarnation,
             public_url: settings.public_origin(bound).to_string(),
             accounts: Accounts::new(dispatcher.clone(), stores.subjects.clone(), passwords.clone()),
             sessions: Sessions::new(stores.subjects.clone()),
@@ -206,7 +207,7 @@ async fn keep_house(api: web::Data<Api>, worker: Arc<Worker>) {
         if let Err(error) = api.sessions.purge(Utc::now().timestamp_millis()).await {
             warn!(error = %error, "expired sessions could not be removed");
         }
-        let head = *api.tail.head().borrow();
+        let head = api.tail.log_end();
         metrics::gauge!("marvin_log_position").set(head as f64);
         metrics::gauge!("marvin_tasks_running").set(worker.running_count() as f64);
         for (projection, position) in api.views.all_reached() {

@@ -87,7 +87,7 @@ impl Process {
             ];
             let query =
                 ListQuery { filters, order: Order::Newest, before: tasks.last().copied(), limit: PAGE_DOCUMENTS_MAX };
-            let page = self.views.list::<Tasks>(query).await.map_err(again)?;
+            let page = self.views.find::<Tasks>(query).await.map_err(again)?;
             if page.is_empty() {
                 return Ok(tasks);
             }

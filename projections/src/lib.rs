@@ -10,12 +10,6 @@ mod lane;
 mod plan;
 mod projection;
 
-pub mod agents;
-pub mod inbox;
-pub mod steps;
-pub mod tasks;
-pub mod users;
-
 pub use document::{Document, Field, FieldKind, Key, RawDocument};
 pub use fold::{Fold, fold_of};
 pub use lane::Lane;
@@ -24,13 +18,22 @@ pub use projection::{FoldError, Projection};
 
 use std::sync::Arc;
 
-/// The one registration of projections.
-pub fn all() -> Vec<Arc<dyn Fold>> {
-    vec![
-        fold_of::<agents::Agents>(),
-        fold_of::<tasks::Tasks>(),
-        fold_of::<steps::Steps>(),
-        fold_of::<users::Users>(),
-        fold_of::<inbox::Inbox>(),
-    ]
+macro_rules! projections {
+    ($($file:ident::$projection:ident,)*) => {
+        $(pub mod $file;)*
+
+        /// Every projection, in the order in which people see them.
+        pub fn all() -> Vec<Arc<dyn Fold>> {
+            vec![$(fold_of::<$file::$projection>()),*]
+        }
+    };
+}
+
+// The one registration of a projection: its file, and what stands there.
+projections! {
+    agents::Agents,
+    tasks::Tasks,
+    steps::Steps,
+    users::Users,
+    inbox::Inbox,
 }

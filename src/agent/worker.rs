@@ -7,11 +7,11 @@ use marvin_domain::{
     Actor, Directed, Envelope, Event, StreamId,
     agent::{Agent, AgentStatus, Profile},
     ids,
-    task::TaskCommand,
+    task::{Phase, Task, TaskCommand},
 };
 use marvin_projections::{
     agents::Agents,
-    tasks::{TaskDocument, TaskStatus, Tasks},
+    tasks::{TaskStatus, Tasks},
 };
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use super::{Kinds, attempt, slots::Slots, slots::Taken};
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     log::{EventLog, codec::Codec, subscription::Subscription, tail::Tail},
-    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
+    views::{Filter, Found, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
 };
 
 /// Tasks that one process runs at once, over all agents: handlers that compute share two to a few cores.
@@ -165,7 +165,7 @@ impl Worker {
                 before,
                 limit: PAGE_DOCUMENTS_MAX,
             };
-            let agents = self.views.list::<Agents>(page).await?;
+            let agents = self.views.list::<Agents>(page).await?.documents;
             let Some(last) = agents.last() else { return Ok(()) };
             before = Some(last.id);
             for agent in &agents {
@@ -182,44 +182,56 @@ impl Worker {
         let due = Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis());
         let mut ready = self.list_ready(agent, vec![Filter::is("status", "queued")], limit).await?;
         ready.extend(self.list_ready(agent, vec![Filter::is("status", "retrying"), due], limit).await?);
-        ready.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.id));
+        ready.sort_by_key(|task| (std::cmp::Reverse(task.sorted_by), task.id));
         ready.truncate(limit as usize);
         stream::iter(ready).for_each_concurrent(CLAIMS_AT_ONCE, |task| self.claim(task.id, agent)).await;
         Ok(())
     }
 
-    async fn list_ready(
-        &self,
-        agent: Uuid,
-        mut filters: Vec<Filter>,
-        limit: u32,
-    ) -> Result<Vec<TaskDocument>, ViewError> {
+    async fn list_ready(&self, agent: Uuid, mut filters: Vec<Filter>, limit: u32) -> Result<Vec<Found>, ViewError> {
         filters.push(Filter::is("agent_id", agent));
         let order = Order::HighestThenOldest("priority");
-        self.views.list::<Tasks>(ListQuery { filters, order, before: None, limit }).await
+        self.views.find::<Tasks>(ListQuery { filters, order, before: None, limit }).await
     }
 
     /// Records the lost heartbeat of running tasks that nobody holds. The log refuses it for an attempt that has ended.
     async fn find_lost(&self) -> Result<(), ViewError> {
         let filters = vec![Filter::is("status", TaskStatus::Running.as_str())];
         let query = ListQuery { filters, order: Order::Newest, before: None, limit: PAGE_DOCUMENTS_MAX };
-        let running = self.views.list::<Tasks>(query).await?;
+        let mut running = self.views.find::<Tasks>(query).await?;
         if running.is_empty() {
             return Ok(());
         }
         let held = self.slots.held().await?;
-        for task in running.into_iter().filter(|task| !held.contains(&task.id)) {
+        running.retain(|task| !held.contains(&task.id));
+        let mut attempts = Vec::with_capacity(running.len());
+        for task in running {
+            attempts.extend(self.attempt_of(task.id).await.map(|attempt| (task.id, attempt)));
+        }
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        // Once more: an attempt that began meanwhile had its slot before it was in the log.
+        let held = self.slots.held().await?;
+        for (task, attempt) in attempts.into_iter().filter(|(task, _)| !held.contains(task)) {
             let mut meta = CommandMeta::new(Actor::System);
-            meta.command_id = ids::derived(task.id, &format!("heartbeat lost {}", task.attempt));
-            meta.correlation = self.correlation_of(task.id).await.unwrap_or(meta.command_id);
-            let lose = Directed::new(task.id, TaskCommand::LoseHeartbeat { attempt: task.attempt });
+            meta.command_id = ids::derived(task, &format!("heartbeat lost {attempt}"));
+            meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
+            let lose = Directed::new(task, TaskCommand::LoseHeartbeat { attempt });
             match self.dispatcher.dispatch(&meta, &[lose]).await {
-                Ok(_) => warn!(task.id = %task.id, attempt = task.attempt, "a worker vanished while it ran a task"),
+                Ok(_) => warn!(task.id = %task, attempt, "a worker vanished while it ran a task"),
                 Err(DispatchError::Refused(_)) => {}
-                Err(error) => warn!(task.id = %task.id, error = %error, "a lost heartbeat could not be recorded"),
+                Err(error) => warn!(task.id = %task, error = %error, "a lost heartbeat could not be recorded"),
             }
         }
         Ok(())
+    }
+
+    /// The attempt that runs, as the log has it; none when it cannot be read, and then the next sweep looks again.
+    async fn attempt_of(&self, task: Uuid) -> Option<u32> {
+        let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
+        let loaded = self.dispatcher.load(stream).await.ok()?;
+        <&Task>::try_from(&loaded.state).ok().filter(|task| task.phase == Phase::Running).map(|task| task.attempt)
     }
 
     /// Takes a slot, then the task; runs it when both were free.

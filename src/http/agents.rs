@@ -24,11 +24,7 @@ use super::{
     problem::Problem,
     query::{NoParameters, Query},
 };
-use crate::{
-    agent::Trial,
-    error::FieldError,
-    views::{Filter, ListQuery, Order},
-};
+use crate::{agent::Trial, error::FieldError, views::Filter};
 
 const LIST: &str = "agents";
 /// Longest description, in characters: a page of text.
@@ -273,14 +269,12 @@ pub async fn list(
     api: web::Data<Api>,
     query: Query<ListAgents>,
 ) -> Result<HttpResponse, Problem> {
-    let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
+    let start = api.start_of(LIST, query.cursor.as_ref())?;
     let mut filters = Vec::new();
     filters.extend(query.kind.as_deref().map(|kind| Filter::is("kind", kind)));
     filters.extend(query.status.map(|status| Filter::is("status", Key::from(status.as_str()))));
     let position = api.reach::<Agents>(&request).await?;
-    let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
-    let found = api.views.list::<Agents>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
-    let page = Page::of(LIST, found, query.limit, |agent| agent.id);
+    let page = api.page_of::<Agents>(start, filters, query.limit, |agent| agent.id).await?;
     let items = page.items.iter().map(AgentBody::of).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }

@@ -31,6 +31,8 @@ use crate::{
 pub struct Api {
     /// `/marvin/<instance>`: the source of every CloudEvent.
     pub source: String,
+    /// The history that the log tells: what clients keep of another one is of no use in it.
+    pub incarnation: Uuid,
     /// The origin that people reach the server under.
     pub public_url: String,
     pub dispatcher: Dispatcher,

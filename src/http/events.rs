@@ -107,15 +107,10 @@ fn next(request: &HttpRequest, after: Position) -> String {
 }
 
 impl Api {
-    /// A position that the log has reached, as far as this process has heard.
-    fn log_end(&self) -> Position {
-        (*self.log.head().borrow()).max(*self.tail.head().borrow())
-    }
-
     /// # Errors
     /// 400 when the log has not reached `after`.
     pub(super) async fn check_after(&self, after: Position) -> Result<(), Problem> {
-        let end = self.log_end();
+        let end = self.tail.log_end();
         // An event can be read a moment before its append is heard of, so the log itself has the last word.
         if after <= end || !self.log.read(after - 1, 1).await?.is_empty() {
             return Ok(());
@@ -135,7 +130,7 @@ async fn wait_for_log(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
 
 async fn history(request: &HttpRequest, api: &Api, caller: &Caller, stream: StreamId) -> Result<HttpResponse, Problem> {
     wait_for_log(request, api).await?;
-    let head = api.log_end();
+    let head = api.tail.log_end();
     let sight = Sight::of(caller);
     let (mut events, mut after): (Vec<Value>, u64) = (Vec::new(), 0);
     while events.len() < HISTORY_EVENTS_MAX {

@@ -16,7 +16,7 @@ use super::{
     api::{Api, done, list as listed},
     caller::Caller,
     conditional::{IdempotencyKey, MARVIN_POSITION},
-    paging::{Cursor, Limit, Page},
+    paging::{Cursor, Limit},
     path::PathId,
     problem::Problem,
     query::Query,
@@ -73,13 +73,11 @@ pub async fn list(
     caller: Caller,
     query: Query<ListNotifications>,
 ) -> Result<HttpResponse, Problem> {
-    let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
+    let start = api.start_of(LIST, query.cursor.as_ref())?;
     let mut filters = vec![Filter::is("recipient", caller.user_id)];
     filters.extend(query.unread.map(|unread| Filter::is("unread", unread)));
     let position = api.reach::<Inbox>(&request).await?;
-    let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
-    let found = api.views.list::<Inbox>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
-    let page = Page::of(LIST, found, query.limit, |notification| notification.id);
+    let page = api.page_of::<Inbox>(start, filters, query.limit, |notification| notification.id).await?;
     let items = page.items.iter().map(NotificationBody::of).collect::<Vec<_>>();
     let unread = vec![Filter::is("recipient", caller.user_id), Filter::is("unread", true)];
     let unread = api.views.count::<Inbox>(unread).await?;
@@ -112,7 +110,7 @@ pub async fn read_all(request: HttpRequest, api: web::Data<Api>, caller: Caller)
     loop {
         let filters = vec![Filter::is("recipient", caller.user_id), Filter::is("unread", true)];
         let query = ListQuery { filters, order: Order::Newest, before, limit: READ_ALL_PAGE };
-        let unread = api.views.list::<Inbox>(query).await?;
+        let unread = api.views.find::<Inbox>(query).await?;
         let Some(last) = unread.last() else { break };
         before = Some(last.id);
         read += unread.len();

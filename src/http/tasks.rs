@@ -31,7 +31,7 @@ use super::{
 use crate::{
     error::FieldError,
     security::permissions::Permission,
-    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX},
+    views::{Filter, PAGE_DOCUMENTS_MAX},
 };
 
 const LIST: &str = "tasks";
@@ -243,7 +243,7 @@ pub async fn list(
     caller: Caller,
     query: Query<ListTasks>,
 ) -> Result<HttpResponse, Problem> {
-    let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
+    let start = api.start_of(LIST, query.cursor.as_ref())?;
     let mut filters = Vec::new();
     filters.extend(id_filter("agent_id", query.agent_id.as_deref())?.map(|id| Filter::is("agent_id", id)));
     filters.extend(query.status.map(|status| Filter::is("status", status.as_str())));
@@ -254,9 +254,7 @@ pub async fn list(
         filters.push(Filter::is("requested_by", caller.user_id));
     }
     let position = api.reach_tasks(&request).await?;
-    let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
-    let found = api.views.list::<Tasks>(ListQuery { filters, order: Order::Newest, before, limit }).await?;
-    let page = Page::of(LIST, found, query.limit, |task| task.id);
+    let page = api.page_of::<Tasks>(start, filters, query.limit, |task| task.id).await?;
     let steps = api.steps_of(&page.items, Vec::new(), position).await?;
     let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))

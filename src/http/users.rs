@@ -24,7 +24,6 @@ use crate::{
     accounts::{NewUser, user_stream},
     error::FieldError,
     security::permissions::Permission,
-    views::{ListQuery, Order},
 };
 
 const LIST: &str = "users";
@@ -120,11 +119,9 @@ pub async fn create(
 
 /// `GET /api/v1/users`
 pub async fn list(request: HttpRequest, api: web::Data<Api>, query: Query<ListUsers>) -> Result<HttpResponse, Problem> {
-    let before = query.cursor.as_ref().map(|cursor| cursor.after::<Uuid>(LIST)).transpose()?;
+    let start = api.start_of(LIST, query.cursor.as_ref())?;
     let position = api.reach::<Users>(&request).await?;
-    let limit = u32::try_from(query.limit.and_one()).expect("a limit is at most 200");
-    let found = api.views.list::<Users>(ListQuery { filters: Vec::new(), order: Order::Newest, before, limit }).await?;
-    let page = Page::of(LIST, found, query.limit, |user| user.id);
+    let page = api.page_of::<Users>(start, Vec::new(), query.limit, |user| user.id).await?;
     let items = page.items.iter().map(UserBody::of).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }

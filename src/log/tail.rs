@@ -105,6 +105,11 @@ impl Tail {
         Arc::new(Self { log, codec, ring: RwLock::default(), head })
     }
 
+    /// Where the log ends, as far as this process has heard; also when it cannot open what stands there.
+    pub fn log_end(&self) -> Position {
+        (*self.log.head().borrow()).max(*self.head.borrow())
+    }
+
     /// Where the log ends, as far as this process has opened it.
     pub fn head(&self) -> watch::Receiver<Position> {
         self.head.subscribe()

@@ -77,6 +77,8 @@ pub struct Stores {
     pub checkpoints: Arc<dyn Checkpoints>,
     pub sealer: Arc<Sealer>,
     pub codec: Codec,
+    /// The history that the log tells.
+    pub incarnation: Uuid,
     pub upkeep: Arc<Upkeep>,
     pub doctor: Arc<Doctor>,
     /// What was ahead of the log and was set back with it; empty unless that was accepted.
@@ -174,6 +176,7 @@ impl Stores {
             checkpoints,
             codec,
             sealer,
+            incarnation: incarnations.newest().await?.id,
             upkeep: Arc::new(upkeep),
             doctor: Arc::new(doctor),
             accepted: set_back,
@@ -195,7 +198,7 @@ impl Stores {
 
     /// The new history is drawn first: after a crash in between, what is still ahead of the log is found again.
     async fn set_back(&mut self, end: Checkpoint) -> Result<(), StartError> {
-        self.incarnations.draw(end).await?;
+        self.incarnation = self.incarnations.draw(end).await?.id;
         // A log that went on another way may know people whose keys stand in other subjects: those are not to be given up.
         if self.accepted.iter().any(|ahead| ahead.place == Place::Subjects && ahead.is_beyond_the_end()) {
             self.erased_again = erasure::record_lost(&self.log, &self.codec, &*self.subjects).await?;

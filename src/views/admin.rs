@@ -9,7 +9,7 @@ use marvin_domain::{
 use marvin_projections::Fold;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, board::choose, pace::Paces};
@@ -91,7 +91,6 @@ pub struct Projections {
     dispatcher: Dispatcher,
     views: Vec<ViewId>,
     tail: Arc<Tail>,
-    head: watch::Receiver<Position>,
     poke: Arc<Notify>,
     paces: Paces,
 }
@@ -107,7 +106,7 @@ impl Projections {
         poke: Arc<Notify>,
     ) -> Self {
         let views = folds.iter().map(|fold| ViewId::of(&**fold)).collect();
-        Self { store, duties, dispatcher, views, head: tail.head(), tail, poke, paces: Paces::default() }
+        Self { store, duties, dispatcher, views, tail, poke, paces: Paces::default() }
     }
 
     /// Every projection, in the order of their registration.
@@ -117,7 +116,7 @@ impl Projections {
     pub async fn all(&self) -> Result<Vec<Standing>, ViewError> {
         // The log's end is read last, so that a table seldom is ahead of it.
         let (rows, held) = (self.store.tables().await?, self.duties.held().await?);
-        let head = *self.head.borrow();
+        let head = self.tail.log_end();
         self.paces.see(rows.iter().filter(|row| row.state == State::Building), Instant::now());
         Ok(self.views.iter().map(|view| self.standing(*view, &rows, &held, head)).collect())
     }
@@ -137,7 +136,7 @@ impl Projections {
     /// `Unknown` or `View`.
     pub async fn rebuild(&self, name: &str) -> Result<Standing, AdminError> {
         let view = self.view(name)?;
-        let (before, head) = (self.own(view).await?, *self.head.borrow());
+        let (before, head) = (self.own(view).await?, self.tail.log_end());
         let begun = self.store.begin(view, head).await?;
         let was_called_off = before.iter().any(|row| row.table == begun.table && row.state == State::Cancelled);
         if was_called_off && begun.stopped.is_some() {

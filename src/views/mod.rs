@@ -31,6 +31,10 @@ use crate::{log::checkpoint::Checkpoint, store::StoreError};
 /// Documents a page of a list may hold.
 pub const PAGE_DOCUMENTS_MAX: u32 = 1_000;
 
+/// Sealed bytes of documents that a page of a list may hold: as much as the largest input of a task, so that a hundred who ask at
+/// once fit in memory. A document that is larger is a page of its own.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// A projection as this program knows it: what a table of it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewId {
@@ -129,6 +133,16 @@ pub struct Page {
     pub documents: Vec<SealedDocument>,
     /// Every event up to this one is in them; later ones may be.
     pub position: Position,
+    /// More was asked for and is there, but left off for its bytes.
+    pub is_cut: bool,
+}
+
+/// A document, as lists find it without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    pub id: Uuid,
+    /// Its key in the field that the list is sorted by; none without either.
+    pub sorted_by: Option<i64>,
 }
 
 /// A condition on one field of the view.
@@ -240,9 +254,17 @@ pub trait ViewStore: Send + Sync {
         token: u64,
     ) -> Result<(), ViewError>;
 
+    /// As many as fit into [`PAGE_BYTES_MAX`], and one at least where there are any.
+    ///
     /// # Errors
     /// As [`load`](Self::load), and `UnknownField`.
     async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError>;
+
+    /// Which documents [`list`](Self::list) would answer, were it not for their bytes. It reads none of them.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list); `UnknownField` also for a list that is sorted by something else than a number or a time.
+    async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError>;
 
     /// How many documents pass the filters.
     ///

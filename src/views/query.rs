@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::{
-    Filter, ListQuery, SealedDocument, Table, ViewError, ViewStore,
+    Filter, Found, ListQuery, SealedDocument, Table, ViewError, ViewStore,
     board::{Board, Seen, Serving},
     documents::Documents,
     projector::key,
@@ -29,6 +29,16 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_millis(50);
 pub struct Behind {
     pub asked: Position,
     pub reached: Position,
+}
+
+/// Documents of one table.
+#[derive(Debug)]
+pub struct Listed<D> {
+    pub documents: Vec<D>,
+    /// The version of the table: while this program's is being built, an older one's.
+    pub version: u32,
+    /// More was asked for and is there, but left off for its bytes: ask on behind the last one.
+    pub is_cut: bool,
 }
 
 #[derive(Clone)]
@@ -138,11 +148,22 @@ impl Views {
 
     /// # Errors
     /// As [`get`](Self::get), and `UnknownField`.
-    pub async fn list<P: Projection>(&self, query: ListQuery) -> Result<Vec<P::Document>, ViewError> {
+    pub async fn list<P: Projection>(&self, query: ListQuery) -> Result<Listed<P::Document>, ViewError> {
         let serving = self.serving::<P>().await?;
         let listed = self.store.list(&serving.table, query).await;
         let page = listed.map_err(|error| self.building_instead::<P>(&serving.table, error))?;
-        self.open::<P>(&serving.table, page.documents).await
+        let documents = self.open::<P>(&serving.table, page.documents).await?;
+        Ok(Listed { documents, version: serving.table.version, is_cut: page.is_cut })
+    }
+
+    /// Which documents [`list`](Self::list) would answer, were it not for their bytes.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub async fn find<P: Projection>(&self, query: ListQuery) -> Result<Vec<Found>, ViewError> {
+        let serving = self.serving::<P>().await?;
+        let found = self.store.find(&serving.table, query).await;
+        found.map_err(|error| self.building_instead::<P>(&serving.table, error))
     }
 
     /// # Errors

@@ -4,13 +4,13 @@
 //! answer their combination only by sorting all of it.
 use marvin_projections::{FieldKind, Key};
 
-use super::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, Table, ViewError};
+use super::{Filter, ListQuery, Order, PAGE_BYTES_MAX, PAGE_DOCUMENTS_MAX, Table, ViewError};
 
 mod condition;
 mod scan;
 use condition::{Condition, combined, conditions, each_of, field, where_clause};
-use scan::Scan;
 pub use scan::index_columns;
+use scan::{Scan, is_number};
 
 /// Documents that lists are cut off at: the next one above what is asked. Few, because a statement is planned and kept for each;
 /// a literal in it, because a plan for an unknown number expects a tenth of the table.
@@ -25,6 +25,17 @@ pub struct Dialect<'a> {
     pub schema: Option<&'a str>,
     /// Whether a planner must be kept from comparing plans by what it believes of the keys: see `Scan`.
     pub has_opinions: bool,
+    /// Whether all rows of a statement are sent once it is asked, so that the statement itself must leave off what is too much.
+    pub sends_all: bool,
+}
+
+/// What a list is to answer of each document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The [`columns`].
+    Documents,
+    /// Its id, and behind that the field that the list is sorted by, if it is.
+    Ids,
 }
 
 impl Dialect<'_> {
@@ -66,15 +77,31 @@ pub fn columns(table: &Table) -> String {
     format!("id, position, body{}", field_columns(table))
 }
 
-/// The documents that `query` asks for, in order, and perhaps some behind them: see [`cut`].
-/// None when no document can pass the filters.
+/// The documents that `query` asks for, in order, and perhaps some behind them: take [`asked`]. Those of a dialect that sends all
+/// have no body from where they would be too many bytes. None when no document can pass the filters.
 ///
 /// # Errors
 /// `UnknownField`.
-pub fn list(dialect: Dialect<'_>, table: &Table, query: &ListQuery) -> Result<Option<Statement>, ViewError> {
+pub fn list(
+    dialect: Dialect<'_>,
+    table: &Table,
+    query: &ListQuery,
+    wanted: Wanted,
+) -> Result<Option<Statement>, ViewError> {
     let sorted_by = match query.order {
         Order::Newest => None,
-        Order::HighestThenOldest(name) | Order::LowestThenNewest(name) => Some(field(table, name)?),
+        Order::HighestThenOldest(name) | Order::LowestThenNewest(name) => {
+            let field = field(table, name)?;
+            if wanted == Wanted::Ids && !is_number(field) {
+                return Err(ViewError::UnknownField(name));
+            }
+            Some(field)
+        }
+    };
+    let columns = match (wanted, sorted_by) {
+        (Wanted::Documents, _) => columns(table),
+        (Wanted::Ids, None) => "id".to_owned(),
+        (Wanted::Ids, Some(field)) => format!("id, {}", quoted(&field.name)),
     };
     let limit = CUTS.into_iter().find(|cut| *cut >= query.limit).unwrap_or(PAGE_DOCUMENTS_MAX);
     let Some(mut conditions) = conditions(table, &query.filters)? else { return Ok(None) };
@@ -87,7 +114,7 @@ pub fn list(dialect: Dialect<'_>, table: &Table, query: &ListQuery) -> Result<Op
     for conditions in scans {
         let scan = Scan::of(dialect, table, conditions, query.order, sorted_by, before);
         let (clauses, from) = (scan.clauses(&mut values), dialect.name_of(table));
-        selects.push(format!("SELECT {} FROM {from}{}", columns(table), where_clause(&clauses)));
+        selects.push(format!("SELECT {columns} FROM {from}{}", where_clause(&clauses)));
         order = order_by(query.order, scan.key_in_front());
     }
     // Several are read side by side, each in order, until there are enough.
@@ -95,6 +122,9 @@ pub fn list(dialect: Dialect<'_>, table: &Table, query: &ListQuery) -> Result<Op
     if !keys.is_empty() {
         let (keys, order) = (keys.join(", "), order_by(query.order, None));
         sql = format!("SELECT scan.* FROM {keys}, LATERAL ({sql}) AS scan ORDER BY {order} LIMIT {limit}");
+    }
+    if dialect.sends_all && wanted == Wanted::Documents {
+        sql = within_bytes(table, &sql);
     }
     Ok(Some(Statement { sql, values: values.given }))
 }
@@ -111,10 +141,20 @@ fn order_by(order: Order, held: Option<String>) -> String {
     format!("{held}{field}id{direction}")
 }
 
-/// What `query` asked for of what [`list`] found.
-pub fn cut(mut found: Vec<SealedDocument>, query: &ListQuery) -> Vec<SealedDocument> {
-    found.truncate(query.limit.clamp(1, PAGE_DOCUMENTS_MAX) as usize);
-    found
+/// How many documents `query` asks for, of those that [`list`] finds.
+pub fn asked(query: &ListQuery) -> usize {
+    query.limit.clamp(1, PAGE_DOCUMENTS_MAX) as usize
+}
+
+/// `sql`, a list of documents, with the bodies of as many of the first ones as fit, and of one at least. To know how long a body is
+/// the server need not read it.
+fn within_bytes(table: &Table, sql: &str) -> String {
+    format!(
+        "SELECT id, position, CASE WHEN \"bytes so far\" <= {PAGE_BYTES_MAX} OR \"bytes so far\" = octet_length(body) THEN body END{} \
+         FROM (SELECT listed.*, sum(octet_length(body)) OVER (ROWS UNBOUNDED PRECEDING) AS \"bytes so far\" \
+         FROM ({sql}) AS listed) AS listed",
+        field_columns(table)
+    )
 }
 
 /// How many documents pass the filters. None when no document can.

@@ -64,12 +64,12 @@ async fn a_name_that_no_projection_has_is_404_everywhere() {
 }
 
 #[tokio::test]
-async fn a_rebuild_is_taken_on_once_and_told_where_to_look() {
+async fn a_rebuild_is_taken_on_and_told_where_to_look() {
     let (_server, admin) = house().await;
     let begun = admin.order("/api/v1/projections/agents/rebuild").await.expect(202);
     assert_eq!(begun.header("location"), "/api/v1/projections/agents");
     assert_eq!(begun.json()["name"], "agents");
-    // Asked again, and asked with a body or a key, it is the same rebuild.
+    // A body says nothing, and a key is not needed.
     admin.post("/api/v1/projections/agents/rebuild", &json!({ "sure": true })).await.expect(202);
     admin.post_keyed("/api/v1/projections/agents/rebuild", "key-1", &Value::Null).await.expect(202);
     let head = admin.head().await;

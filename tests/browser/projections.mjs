@@ -62,3 +62,35 @@ step("wants a reason before it skips an event, and shows what the server makes o
   await row("inbox").waitFor();
   await row("users").getByText("up to date").waitFor();
 });
+
+step("calls a rebuild off and resumes what stopped, and says what the server refuses", async () => {
+  let items = structuredClone(SEEN_SELDOM);
+  await page.route(LIST, (route) => route.fulfill({ json: { items, next_cursor: null } }));
+  await page.reload();
+  // The server itself knows of no such rebuild and of no such stop.
+  await page.getByRole("button", { name: "Cancel the rebuild of tasks" }).click();
+  await page.getByText("Nothing is being rebuilt.").waitFor();
+  await page.getByRole("button", { name: "Resume users" }).click();
+  await page.getByText("The projection is not stopped.").waitFor();
+  await page.getByText("Nothing is being rebuilt.").waitFor({ state: "detached" });
+  forgive(complaints, "status of 409");
+  const asked = [];
+  const change = (name, changed) => {
+    items = items.map((item) => (item.name === name ? { ...item, ...changed } : item));
+  };
+  await page.route("**/api/v1/projections/*/*", (route) => {
+    const request = route.request();
+    asked.push(`${request.method()} ${new URL(request.url()).pathname}`);
+    if (request.method() === "DELETE") change("tasks", { rebuild: null });
+    else change("users", { state: "live", stopped: null });
+    return route.fulfill({ json: {} });
+  });
+  await page.getByRole("button", { name: "Cancel the rebuild of tasks" }).click();
+  await page.getByRole("button", { name: "Rebuild tasks" }).waitFor();
+  await row("tasks").locator("[data-progress]").waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Resume users" }).click();
+  await page.getByText("Stopped at position 12: ").waitFor({ state: "detached" });
+  assert.deepEqual(asked, ["DELETE /api/v1/projections/tasks/rebuild", "POST /api/v1/projections/users/resume"]);
+  assert.equal(await page.getByText("The projection is not stopped.").count(), 0, "what was refused before is over");
+  await page.unrouteAll();
+});

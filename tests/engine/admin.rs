@@ -118,6 +118,21 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, AdminError>) -> &'static str {
     }
 }
 
+/// The tail of these tests has opened nothing since they began, as one that met an event of a newer program.
+#[tokio::test]
+async fn lag_and_target_are_counted_to_the_end_of_the_log_also_where_it_cannot_be_read() {
+    let office = Office::open().await;
+    let live = office.live(version()).await;
+    let before = office.stack.events().await.len() as u64;
+    office.reaches(&live, before).await;
+    assert_eq!(office.shown().await.lag, 0);
+    office.stack.user("b@example.com", &[Role::Member]).await;
+    let head = office.stack.events().await.len() as u64;
+    assert!(head > before);
+    assert_eq!(office.shown().await.lag, head - before);
+    assert_eq!(office.projections.rebuild("tasks").await.unwrap().rebuild.unwrap().target, head);
+}
+
 #[tokio::test]
 async fn a_projection_stands_where_its_readers_find_it() {
     let office = Office::open().await;

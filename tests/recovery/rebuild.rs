@@ -145,6 +145,68 @@ async fn a_rebuild_that_was_called_off_goes_on_where_it_was() {
     assert_eq!((exit, text.trim()), (1, "marvin: nothing is being rebuilt"));
 }
 
+/// It stands at the event that stops it, so that nothing is over before it is looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_is_asked_for_again_is_the_same_one() {
+    let (_server, admin, position) = poisoned().await;
+    let path = format!("{AGENTS}/rebuild");
+    admin.order(&path).await.expect(202);
+    let under_way = eventually("the rebuild has come to the event", async || {
+        let rebuild = agents(&admin).await["rebuild"].clone();
+        rebuild["position"].as_u64().is_some_and(|reached| (1..position).contains(&reached)).then_some(rebuild)
+    })
+    .await;
+    let again = [
+        admin.order(&path).await,
+        admin.post(&path, &json!({ "sure": true })).await,
+        admin.post_keyed(&path, "key-1", &Value::Null).await,
+        admin.post_keyed(&path, "key-1", &Value::Null).await,
+    ];
+    for answer in again {
+        let rebuild = &answer.expect(202).json()["rebuild"];
+        assert_eq!(rebuild["position"], under_way["position"], "another one would begin at 0");
+    }
+    admin.delete(&path).await.expect(200);
+    admin.delete(&path).await.problem(409);
+    assert_eq!(agents(&admin).await["rebuild"], Value::Null, "one was called off, and there is no other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gauges_tell_how_far_a_rebuild_is_and_how_far_readers_are() {
+    let (server, admin, position) = poisoned().await;
+    admin.order(&format!("{AGENTS}/rebuild")).await.expect(202);
+    let head = admin.colleague("somebody", &["member"]).await.head().await;
+    let shown = eventually("the rebuild has come to the event", async || {
+        let agents = agents(&admin).await;
+        let is_there = agents["rebuild"]["position"].as_u64().is_some_and(|reached| (1..position).contains(&reached));
+        (is_there && agents["rebuild"]["target"] == head).then_some(agents)
+    })
+    .await;
+    assert_eq!(shown["lag"], head - shown["position"].as_u64().unwrap());
+    let rebuild = &shown["rebuild"];
+    let of_agents = gauges("agents", [&shown["lag"], &rebuild["position"], &rebuild["target"]]);
+    metrics_say(&server, &of_agents).await;
+    metrics_say(&server, &gauges("tasks", [&json!(0), &json!(0), &json!(0)])).await;
+    admin.delete(&format!("{AGENTS}/rebuild")).await.expect(200);
+    metrics_say(&server, &gauges("agents", [&shown["lag"], &json!(0), &json!(0)])).await;
+}
+
+fn gauges(name: &str, [lag, position, target]: [&Value; 3]) -> [String; 3] {
+    [("lag_events", lag), ("rebuild_position", position), ("rebuild_target", target)]
+        .map(|(gauge, value)| format!("marvin_projection_{gauge}{{projection=\"{name}\"}} {value}"))
+}
+
+/// Waits until all of these lines stand in the metrics at once.
+async fn metrics_say(server: &Server, lines: &[String]) {
+    let line = server.log().lines().find(|line| line.contains("metrics are served")).unwrap().to_owned();
+    let address = serde_json::from_str::<Value>(&line).unwrap()["address"].as_str().unwrap().to_owned();
+    eventually(&format!("the metrics say {lines:?}"), async || {
+        let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+        lines.iter().all(|line| text.lines().any(|said| said == line)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_was_killed_goes_on_where_it_was() {
     let (stopped, admin) = house().await;
@@ -219,15 +281,9 @@ async fn an_event_that_cannot_be_folded_stops_its_projection_alone_where_everyon
     assert_eq!(degraded.len(), 1, "{ready}");
     assert!(degraded[0]["name"].as_str().unwrap().contains("agents"), "{ready}");
     assert_eq!(degraded[0]["position"], position);
-    let line = server.log().lines().find(|line| line.contains("metrics are served")).unwrap().to_owned();
-    let metrics = serde_json::from_str::<Value>(&line).unwrap()["address"].as_str().unwrap().to_owned();
-    eventually("the gauges tell it", async || {
-        let text = reqwest::get(format!("http://{metrics}/metrics")).await.unwrap().text().await.unwrap();
-        let told =
-            |name: &str, value| text.contains(&format!("marvin_projection_stopped{{projection=\"{name}\"}} {value}"));
-        (told("agents", 1) && told("tasks", 0)).then_some(())
-    })
-    .await;
+    let stopped = [("agents", 1), ("tasks", 0)];
+    let lines = stopped.map(|(name, is)| format!("marvin_projection_stopped{{projection=\"{name}\"}} {is}"));
+    metrics_say(&server, &lines).await;
     let (exit, text) = said(&run(server.launch(), &["rebuild", "agents"]).await);
     assert_eq!(exit, 1, "{text}");
     assert!(text.contains(&format!("stopped at position {position}: ")), "{text}");

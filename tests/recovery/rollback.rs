@@ -102,6 +102,25 @@ async fn an_older_log_under_newer_views_is_refused_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_cursor_outlives_a_restart_and_no_accepted_rollback() {
+    let Backup { early, later, .. } = backup().await;
+    let server = later.start();
+    let admin = Client::admin(&server).await;
+    let tasks = admin.get("/api/v1/tasks?limit=1").await.expect(200).json();
+    let path = format!("/api/v1/tasks?cursor={}", tasks["next_cursor"].as_str().unwrap());
+    let server = server.stop().start();
+    let rest = admin.at(&server).get(&path).await.expect(200).items();
+    assert_eq!(rest.len(), 2, "the restart changed nothing: {rest:?}");
+    let stopped = server.stop();
+    put_log(&early, stopped.launch());
+    doctor(stopped.launch(), &["--accept-rollback"]);
+    let server = stopped.start();
+    let refused = Client::admin(&server).await.get(&path).await;
+    refused.problem(400);
+    assert_eq!(refused.pointers(), ["/cursor"]);
+}
+
+#[tokio::test]
 async fn an_older_log_that_has_grown_past_the_old_end_is_told_by_its_events() {
     let Backup { early, later, later_end, .. } = backup().await;
     let server = copy_of(&early).start();

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use marvin::{
     log::checkpoint::Checkpoint,
     store::StoreError,
-    views::{Filter, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore},
+    views::{Filter, Found, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore},
 };
 use marvin_domain::Position;
 use std::sync::{
@@ -107,6 +107,9 @@ impl ViewStore for Weather {
             self.between_pages.happen().await;
         }
         self.inner.list(table, query).await
+    }
+    async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError> {
+        self.inner.find(table, query).await
     }
     async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
         self.inner.count(table, filters).await

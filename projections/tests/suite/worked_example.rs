@@ -18,6 +18,9 @@ use crate::{
 fn the_page_shows_the_file_that_is_compiled_here() {
     let shown = format!("```rust\n{}```\n", include_str!("workload.rs"));
     assert!(include_str!("../../../docs/projections.md").contains(&shown));
+    let (_, projection) = shown.split_once("\nimpl Projection for ").unwrap();
+    let shown_first = format!("```rust\nimpl Projection for {projection}");
+    assert!(include_str!("../../../README.md").contains(&shown_first));
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl RulesAgent {
         loop {
             let filters = vec![Filter::is("status", "active")];
             let query = ListQuery { filters, order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
-            let users = self.views.list::<Users>(query).await.map_err(unavailable)?;
+            let users = self.views.list::<Users>(query).await.map_err(unavailable)?.documents;
             let Some(last) = users.last() else { return Ok(holders) };
             before = Some(last.id);
             holders.extend(

@@ -8,7 +8,7 @@ use tokio_postgres::{
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
-use super::{Checkpoint, PostgresViews, SealedDocument, StoreError, Table, ViewError, error_of, registry, sql};
+use super::{Checkpoint, Found, PostgresViews, SealedDocument, StoreError, Table, ViewError, error_of, registry, sql};
 use crate::postgres::Parameter;
 
 /// A key as the statement's parameter.
@@ -103,19 +103,28 @@ fn upsert(views: &PostgresViews, table: &Table) -> String {
     ))
 }
 
-/// The documents of rows of [`sql::columns`].
-pub fn all(rows: &[Row], table: &Table) -> Result<Vec<SealedDocument>, StoreError> {
-    Ok(rows.iter().map(|row| document(row, table)).collect::<Result<_, _>>()?)
+/// The documents of rows of [`sql::columns`] up to the first without a body, and whether there is one: that and all behind it are too
+/// much for a page.
+pub fn all(rows: &[Row], table: &Table) -> Result<(Vec<SealedDocument>, bool), StoreError> {
+    let mut documents = Vec::with_capacity(rows.len());
+    for row in rows {
+        match document(row, table)? {
+            Some(document) => documents.push(document),
+            None => return Ok((documents, true)),
+        }
+    }
+    Ok((documents, false))
 }
 
-fn document(row: &Row, table: &Table) -> Result<SealedDocument, tokio_postgres::Error> {
+fn document(row: &Row, table: &Table) -> Result<Option<SealedDocument>, tokio_postgres::Error> {
+    let Some(body) = row.try_get(2)? else { return Ok(None) };
     let keys = (3..).zip(table.fields.iter()).map(|(column, field)| key(row, column, field));
-    Ok(SealedDocument {
-        id: row.try_get(0)?,
-        position: row.try_get::<_, i64>(1)?.cast_unsigned(),
-        body: row.try_get(2)?,
-        keys: keys.collect::<Result<_, _>>()?,
-    })
+    let (id, position) = (row.try_get(0)?, row.try_get::<_, i64>(1)?.cast_unsigned());
+    Ok(Some(SealedDocument { id, position, body, keys: keys.collect::<Result<_, _>>()? }))
+}
+
+pub fn found(row: &Row) -> Result<Found, StoreError> {
+    Ok(Found { id: row.try_get(0)?, sorted_by: if row.len() > 1 { row.try_get(1)? } else { None } })
 }
 
 fn key(row: &Row, column: usize, field: &Field) -> Result<Key, tokio_postgres::Error> {

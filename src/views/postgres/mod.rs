@@ -6,8 +6,8 @@ use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
-    Filter, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
-    sql::{self, Dialect},
+    Filter, Found, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+    sql::{self, Dialect, Wanted},
 };
 use crate::{
     log::checkpoint::Checkpoint,
@@ -31,7 +31,7 @@ impl PostgresViews {
 
     /// How lists are asked of it.
     pub fn dialect(&self) -> Dialect<'_> {
-        Dialect { mark: '$', schema: Some(&self.schema), has_opinions: true }
+        Dialect { mark: '$', schema: Some(&self.schema), has_opinions: true, sends_all: true }
     }
 
     /// SQL in which `$S` is the schema.
@@ -88,7 +88,7 @@ impl ViewStore for PostgresViews {
     async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
         let sql = format!("SELECT {} FROM {} WHERE id = ANY ($1)", sql::columns(table), self.dialect().name_of(table));
         let (rows, position) = self.read(table, &sql, &[&ids]).await?;
-        Ok(Page { documents: documents::all(&rows, table)?, position })
+        Ok(Page { documents: documents::all(&rows, table)?.0, position, is_cut: false })
     }
 
     async fn store(
@@ -111,9 +111,18 @@ impl ViewStore for PostgresViews {
     }
 
     async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
-        let statement = sql::list(self.dialect(), table, &query)?;
-        let (rows, position) = documents::ask(self, table, statement).await?;
-        Ok(Page { documents: sql::cut(documents::all(&rows, table)?, &query), position })
+        let statement = sql::list(self.dialect(), table, &query, Wanted::Documents)?;
+        let (mut rows, position) = documents::ask(self, table, statement).await?;
+        rows.truncate(sql::asked(&query));
+        let (documents, is_cut) = documents::all(&rows, table)?;
+        Ok(Page { documents, position, is_cut })
+    }
+
+    async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError> {
+        let statement = sql::list(self.dialect(), table, &query, Wanted::Ids)?;
+        let (mut rows, _) = documents::ask(self, table, statement).await?;
+        rows.truncate(sql::asked(&query));
+        Ok(rows.iter().map(documents::found).collect::<Result<_, _>>()?)
     }
 
     async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {

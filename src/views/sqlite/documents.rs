@@ -6,7 +6,7 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use super::{DIALECT, SealedDocument, Table, sql};
+use super::{DIALECT, Found, PAGE_BYTES_MAX, SealedDocument, Table, sql};
 
 /// A key as it is stored.
 struct Stored<'a>(&'a Key);
@@ -57,16 +57,40 @@ pub fn store(connection: &Connection, table: &Table, documents: &[SealedDocument
     Ok(())
 }
 
-/// Without a statement nothing is asked for.
+/// At most `asked`, and whether some were left off for their bytes. Without a statement nothing is asked for.
 pub fn list(
     connection: &Connection,
     table: &Table,
     statement: Option<sql::Statement>,
-) -> rusqlite::Result<Vec<SealedDocument>> {
-    let Some(sql::Statement { sql, values }) = statement else { return Ok(Vec::new()) };
-    let values = values.iter().map(|(_, key)| Stored(key));
+    asked: usize,
+) -> rusqlite::Result<(Vec<SealedDocument>, bool)> {
+    let Some(sql::Statement { sql, values }) = statement else { return Ok((Vec::new(), false)) };
     let mut statement = connection.prepare_cached(&sql)?;
-    statement.query_map(params_from_iter(values), |row| document(row, table))?.collect()
+    let mut rows = statement.query(params_from_iter(values.iter().map(|(_, key)| Stored(key))))?;
+    let (mut listed, mut bytes) = (Vec::new(), 0);
+    while listed.len() < asked
+        && let Some(row) = rows.next()?
+    {
+        let document = document(row, table)?;
+        bytes += document.body.len();
+        if bytes > PAGE_BYTES_MAX && !listed.is_empty() {
+            return Ok((listed, true));
+        }
+        listed.push(document);
+    }
+    Ok((listed, false))
+}
+
+/// As [`list`], by ids.
+pub fn find(connection: &Connection, statement: Option<sql::Statement>, asked: usize) -> rusqlite::Result<Vec<Found>> {
+    let Some(sql::Statement { sql, values }) = statement else { return Ok(Vec::new()) };
+    let mut statement = connection.prepare_cached(&sql)?;
+    let is_sorted = statement.column_count() > 1;
+    let values = values.iter().map(|(_, key)| Stored(key));
+    let found = statement.query_map(params_from_iter(values), |row| {
+        Ok(Found { id: id(row.get_ref(0)?, 0)?, sorted_by: if is_sorted { row.get(1)? } else { None } })
+    })?;
+    found.take(asked).collect()
 }
 
 /// Without a statement nothing is asked for.

@@ -6,8 +6,9 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{
-    Filter, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
-    sql::{self, Dialect},
+    Filter, Found, ListQuery, PAGE_BYTES_MAX, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId,
+    ViewStore,
+    sql::{self, Dialect, Wanted},
 };
 use crate::{
     log::checkpoint::{Checkpoint, sqlite::checkpoint_at},
@@ -23,7 +24,7 @@ mod migrations {
 }
 
 /// How lists are asked of it.
-pub const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, has_opinions: false };
+pub const DIALECT: Dialect<'static> = Dialect { mark: '?', schema: None, has_opinions: false, sends_all: false };
 
 #[derive(Debug, Clone)]
 pub struct SqliteViews {
@@ -132,7 +133,7 @@ impl ViewStore for SqliteViews {
         let ids = ids.to_vec();
         let load = move |connection: &Connection, table: &Table| documents::load(connection, table, &ids);
         let (documents, position) = self.read(table, load).await?;
-        Ok(Page { documents, position })
+        Ok(Page { documents, position, is_cut: false })
     }
 
     async fn store(
@@ -154,10 +155,16 @@ impl ViewStore for SqliteViews {
     }
 
     async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
-        let statement = sql::list(DIALECT, table, &query)?;
-        let list = move |connection: &Connection, table: &Table| documents::list(connection, table, statement);
-        let (documents, position) = self.read(table, list).await?;
-        Ok(Page { documents: sql::cut(documents, &query), position })
+        let (statement, asked) = (sql::list(DIALECT, table, &query, Wanted::Documents)?, sql::asked(&query));
+        let list = move |connection: &Connection, table: &Table| documents::list(connection, table, statement, asked);
+        let ((documents, is_cut), position) = self.read(table, list).await?;
+        Ok(Page { documents, position, is_cut })
+    }
+
+    async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError> {
+        let (statement, asked) = (sql::list(DIALECT, table, &query, Wanted::Ids)?, sql::asked(&query));
+        let find = move |connection: &Connection, _: &Table| documents::find(connection, statement, asked);
+        Ok(self.read(table, find).await?.0)
     }
 
     async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {

@@ -1,8 +1,11 @@
 //! Paths, methods and parameters that nothing answers to.
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::House;
+use crate::support::eventually;
 
 #[tokio::test]
 async fn what_is_no_id_or_nobodys_id_is_404_in_every_path() {
@@ -10,7 +13,7 @@ async fn what_is_no_id_or_nobodys_id_is_404_in_every_path() {
     let id = &house.rules;
     let long = "a".repeat(5_000);
     let ids = [
-        uuid::Uuid::now_v7().to_string(),
+        Uuid::now_v7().to_string(),
         id.to_uppercase(),
         id.replace('-', ""),
         format!("%7B{id}%7D"),
@@ -86,6 +89,38 @@ async fn a_method_that_a_path_does_not_answer_is_405_with_what_it_does() {
         }
     }
     house.is_untouched().await;
+}
+
+#[tokio::test]
+async fn a_cursor_leads_on_in_the_history_and_the_version_of_the_view_that_gave_it_alone() {
+    let house = House::build().await;
+    let agent = house.admin.agent("rules", json!({ "rules": [] })).await;
+    house.admin.colleague("second", &["member"]).await;
+    for number in 0..2 {
+        house.admin.task_done(&agent, json!(number)).await;
+    }
+    eventually("everyone is told", async || {
+        (house.admin.get("/api/v1/notifications").await.expect(200).items().len() > 1).then_some(())
+    })
+    .await;
+    for list in ["users", "agents", "tasks", "notifications"] {
+        let page = house.admin.get_at(&format!("/api/v1/{list}?limit=1"), house.admin.head().await).await.expect(200);
+        let cursor = page.json()["next_cursor"].as_str().unwrap_or_else(|| panic!("{list} has one page")).to_owned();
+        let behind = house.admin.get(&format!("/api/v1/{list}?limit=1&cursor={cursor}")).await.expect(200).items();
+        assert_ne!(behind[0]["id"], page.items()[0]["id"], "{list}");
+        let spelled = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).unwrap()).unwrap();
+        let parts: Vec<&str> = spelled.split(':').collect();
+        let (another, next) = (Uuid::now_v7().simple().to_string(), (parts[3].parse::<u32>().unwrap() + 1).to_string());
+        for (part, other) in [(0, "1"), (1, "others"), (2, &*another), (3, &*next), (3, "0"), (4, "x")] {
+            let mut parts = parts.clone();
+            parts[part] = other;
+            let cursor = URL_SAFE_NO_PAD.encode(parts.join(":"));
+            let refused = house.admin.get(&format!("/api/v1/{list}?cursor={cursor}")).await;
+            assert_eq!(refused.status, 400, "{list}: {other} for part {part} of {spelled}");
+            refused.problem(400);
+            assert_eq!(refused.pointers(), ["/cursor"], "{list}: {other} for part {part} of {spelled}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -103,3 +103,20 @@ async fn a_walk_meets_each_task_once_while_others_are_submitted() {
     let known: Vec<_> = walked.iter().filter(|id| before.contains(id)).cloned().collect();
     assert_eq!(known, before);
 }
+
+#[tokio::test]
+async fn a_page_of_large_tasks_is_shorter_than_its_limit_and_leads_on() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.order(&format!("/api/v1/agents/{agent}/pause")).await.expect(200);
+    let mut submitted = Vec::new();
+    for _ in 0..5 {
+        submitted.push(admin.submit(&agent, json!("x".repeat(1_500_000))).await.id());
+    }
+    submitted.reverse();
+    let page = admin.get_at("/api/v1/tasks?limit=200", admin.head().await).await.expect(200);
+    assert_eq!(page.items().len(), 2, "two are below four million bytes, three are above");
+    assert!(page.json()["next_cursor"].is_string());
+    assert_eq!(walk(&admin, 200, "").await, submitted);
+}

@@ -34,7 +34,11 @@ async fn assert_read(node: &Node, id: Uuid, changes: u32, position: u64) {
     let filters = vec![Filter::is("changes", i64::from(changes))];
     let query = ListQuery { filters, order: Order::Newest, before: None, limit: 10 };
     let listed = node.views.list::<One>(query).await.unwrap();
-    assert!(listed.iter().any(|read| read.changes == changes), "a list without change {changes} at {position}");
+    assert_eq!(listed.version, 1);
+    assert!(
+        listed.documents.iter().any(|read| read.changes == changes),
+        "a list without change {changes} at {position}"
+    );
 }
 
 #[rstest]

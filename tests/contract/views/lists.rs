@@ -1,6 +1,8 @@
 //! Lists: filters, order, pages and limits.
 use super::{Adapter, Subject, VIEW, document, id, newest, numbers};
-use marvin::views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, SealedDocument, Table, ViewError};
+use marvin::views::{
+    Filter, Found, ListQuery, Order, PAGE_BYTES_MAX, PAGE_DOCUMENTS_MAX, SealedDocument, Table, ViewError,
+};
 use marvin_projections::Key;
 use rstest::rstest;
 
@@ -158,4 +160,87 @@ async fn a_page_holds_what_was_asked_for_between_one_and_a_thousand(#[case] adap
         assert_eq!(subject.found(&table, newest(Vec::new(), None, limit)).await.len(), expected, "{limit}");
     }
     assert_eq!(PAGE_DOCUMENTS_MAX, 1_000);
+}
+
+/// A thing of so many bytes.
+fn heavy(number: u128, bytes: usize) -> SealedDocument {
+    let mut document = document(number, "heavy", i64::try_from(number).unwrap());
+    document.body = vec![0; bytes];
+    document
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_page_holds_as_many_documents_as_fit_in_its_bytes_and_leads_on_behind_them(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    let third = PAGE_BYTES_MAX / 3;
+    // Newest first: three that fill a page to the last byte, one of a byte too much for the next, one that is more than a page.
+    let sizes =
+        [(18, third), (17, third), (16, PAGE_BYTES_MAX - 2 * third), (15, third), (14, PAGE_BYTES_MAX - third + 1)];
+    let all = sizes.into_iter().chain([(13, PAGE_BYTES_MAX + 1), (12, 1), (11, 1)]);
+    subject.put(&table, all.map(|(number, bytes)| heavy(number, bytes)).collect(), 2).await;
+    let either = || vec![either(&["heavy", "odd"])];
+    let kinds = [vec![Filter::is("kind", "heavy")], vec![Filter::AtMost("rank", 18)], either()];
+    for filters in kinds {
+        for (before, limit, expected, is_cut) in [
+            (None, 8, &[18, 17, 16][..], true),
+            (None, 3, &[18, 17, 16], false),
+            (None, 2, &[18, 17], false),
+            (Some(16), 8, &[15], true),
+            (Some(15), 8, &[14], true),
+            (Some(14), 8, &[13], true),
+            (Some(14), 1, &[13], false),
+            (Some(13), 2, &[12, 11], false),
+        ] {
+            let page = subject.store.list(&table, newest(filters.clone(), before, limit)).await.unwrap();
+            let told = format!("{limit} before {before:?} of {filters:?}");
+            assert_eq!((numbers(&page.documents), page.is_cut), (expected.to_vec(), is_cut), "{told}");
+        }
+    }
+    let whole = subject.store.list(&table, newest(either(), Some(12), 1_000)).await.unwrap();
+    assert_eq!((numbers(&whole.documents), whole.is_cut), (vec![11, 9, 7, 5, 3, 1], false));
+    let order = Order::HighestThenOldest("rank");
+    let sorted = subject.store.list(&table, ListQuery { order, ..newest(either(), None, 8) }).await.unwrap();
+    assert_eq!((numbers(&sorted.documents), sorted.is_cut), (vec![18, 17, 16], true));
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn what_is_found_is_what_a_list_would_answer_were_it_not_for_the_bytes(#[case] adapter: Adapter) {
+    let (subject, table) = ten(adapter).await;
+    subject.put(&table, (11..=14).map(|number| heavy(number, PAGE_BYTES_MAX)).collect(), 2).await;
+    let found = async |query| subject.store.find(&table, query).await.unwrap();
+    let ids = |found: Vec<Found>| found.iter().map(|found| found.id.as_u128()).collect::<Vec<_>>();
+    for (filters, expected) in [
+        (vec![Filter::is("kind", "heavy")], &[14, 13, 12, 11][..]),
+        (vec![either(&["heavy", "odd"])], &[14, 13, 12, 11, 9, 7, 5, 3, 1]),
+        (Vec::new(), &[14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (vec![either(&[])], &[]),
+    ] {
+        assert_eq!(ids(found(newest(filters.clone(), None, 100)).await), expected, "{filters:?}");
+        let rest = expected.get(2..).unwrap_or_default();
+        let behind = newest(filters.clone(), Some(expected.get(1).copied().unwrap_or(1)), 3);
+        assert_eq!(ids(found(behind).await), rest[..rest.len().min(3)], "{filters:?}");
+    }
+    let sorted = |filters, order| ListQuery { order, ..newest(filters, None, 4) };
+    let keys = |found: Vec<Found>| found.iter().map(|found| (found.id.as_u128(), found.sorted_by)).collect::<Vec<_>>();
+    let mut keyless = document(15, "odd", 0);
+    keyless.keys[1] = Key::Null;
+    subject.put(&table, vec![keyless], 3).await;
+    for filters in [Vec::new(), vec![either(&["heavy", "odd"])]] {
+        let highest = keys(found(sorted(filters.clone(), Order::HighestThenOldest("rank"))).await);
+        assert_eq!(highest, [(14, Some(14)), (13, Some(13)), (12, Some(12)), (11, Some(11))]);
+        let lowest = keys(found(sorted(filters, Order::LowestThenNewest("rank"))).await);
+        assert_eq!(lowest[..2], [(15, None), (9, Some(0))]);
+    }
+    for order in [Order::HighestThenOldest("kind"), Order::LowestThenNewest("colour")] {
+        let refused = subject.store.find(&table, sorted(Vec::new(), order)).await;
+        assert!(matches!(refused, Err(ViewError::UnknownField(_))), "{order:?}: {refused:?}");
+    }
+    let gone = Table { build: 9, ..table.clone() };
+    assert!(matches!(subject.store.find(&gone, newest(Vec::new(), None, 1)).await, Err(ViewError::Gone)));
 }
