@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{
     State, Stopped, Table, TableRow, ViewError, ViewId,
-    board::choose,
+    board::called_off,
     projector::{Ground, Projector, Told, key, name_of},
     skips::skips,
 };
@@ -199,9 +199,8 @@ impl Keeper {
 
     /// Whether there is none of this version, nor an older one in whose favour the building of it was called off.
     fn wants_table(&self, rows: &[TableRow]) -> bool {
-        let mut own = rows.iter().filter(|row| row.table.is_of(self.view));
-        let is_called_off = own.clone().any(|row| row.state == State::Cancelled) && choose(self.view, rows).is_some();
-        !own.any(|row| row.state.is_kept_up()) && !is_called_off
+        let has_one = rows.iter().any(|row| row.table.is_of(self.view) && row.state.is_kept_up());
+        !has_one && called_off(self.view, rows).is_none()
     }
 
     /// Starts a projector for the table, with the events that administrators took out of it by now.
@@ -273,8 +272,8 @@ impl Keeper {
                 State::Retired | State::Cancelled => true,
                 State::Live | State::Building => !row.table.is_of(self.view),
             };
-            // What this process reads, it may not have said yet.
-            if is_droppable && !self.parts.ground.board.serves(&row.table) {
+            // What this process needs, it may not have said yet.
+            if is_droppable && !self.parts.ground.board.uses(&row.table) {
                 self.parts.ground.store.drop_table(&row.table).await?;
                 info!(table = %row.table, "a view that nobody reads any more was dropped");
             }

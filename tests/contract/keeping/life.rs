@@ -178,7 +178,7 @@ async fn a_keeper_that_is_killed_while_it_builds_is_followed_by_one_that_goes_on
     assert_eq!(world.assert_equal(fold_of::<One>()).await, (3, 0));
 }
 
-/// As after a day in which no process ran.
+/// As after a day in which none of the processes that read these tables ran.
 async fn nobody_read_for_a_day(world: &World) {
     match &world.database {
         None => {
@@ -329,6 +329,33 @@ async fn a_higher_version_that_is_called_off_leaves_the_older_one_alone_until_it
     world.store.begin(view::<Two>(), world.head()).await.unwrap();
     new.poke.notify_waiters();
     eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
+}
+
+/// The table that was called off is all that says so. Its program says that it is in use, and keeps it also while nobody heard that.
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_higher_version_stays_called_off_for_as_long_as_its_program_runs(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let id = some_agents(&world, 3).await;
+    let old = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    old.closed().await;
+    world.store.holds_switch.store(true, SeqCst);
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    let table = world.until("it is begun", view::<Two>(), |rows| !rows.is_empty()).await.remove(0).table;
+    world.store.cancel(&table).await.unwrap();
+    new.closed().await;
+    nobody_read_for_a_day(&world).await;
+    let new = Node::keeping(&world, &[fold_of::<Two>()]);
+    let noted = |rows: &[TableRow]| rows.iter().all(|row| row.unread_for < UNREAD_MAX);
+    world.until("it notes what it goes by", view::<Two>(), noted).await;
+    world.store.begin(view::<Three>(), 0).await.unwrap();
+    nobody_read_for_a_day(&world).await;
+    world.until("what nobody reads is dropped", view::<Three>(), <[TableRow]>::is_empty).await;
+    assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
+    assert_eq!(version_read(&new, id).await.unwrap(), 1, "the older one answers");
 }
 
 /// Notes are a minute apart, and may fail; what the process reads it knows by itself.
