@@ -3,12 +3,13 @@
 use marvin_domain::Position;
 use marvin_projections::{Fold, Skips};
 use std::{collections::HashMap, convert::Infallible, mem, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{sync::Notify, task::JoinHandle};
 use tracing::{info, warn};
 
 use super::{
     State, Stopped, Table, TableRow, ViewError, ViewId,
     board::called_off,
+    dropper::Dropper,
     projector::{Ground, Projector, Told, key, name_of},
     skips::skips,
 };
@@ -27,10 +28,6 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while a table is being built, since readers may wait for it.
 const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// A table that nobody has read for so long is dropped: time to see that the one in its place is right.
-const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long nothing is dropped from the first look on: other processes that start at the same time say meanwhile what they read.
-const DROP_PAUSE: Duration = Duration::from_secs(5);
 
 /// What keepers of all projections share.
 #[derive(Clone)]
@@ -91,7 +88,7 @@ struct Watch {
     is_building: bool,
     /// Where the log ended at the look before. What has got there keeps pace, though under load it never stands at the very end.
     head_before: Position,
-    since: Instant,
+    dropper: Dropper,
 }
 
 impl Keeper {
@@ -105,20 +102,21 @@ impl Keeper {
         loop {
             let tenure = self.parts.holder.take(&duty).await;
             let mut lost = tenure.clone();
+            let ground = &self.parts.ground;
             let watch = Watch {
                 tenure,
                 running: HashMap::new(),
                 is_first: true,
                 is_building: false,
                 head_before: Position::MAX,
-                since: Instant::now(),
+                dropper: Dropper::new(self.view, ground.store.clone(), ground.board.clone()),
             };
-            self.parts.ground.board.set_local(self.view.name, true);
+            ground.board.set_local(self.view.name, true);
             tokio::select! {
                 () = lost.lost() => warn!(duty, "another process may have this duty now"),
                 never = self.keep(watch) => match never {},
             }
-            self.parts.ground.board.set_local(self.view.name, false);
+            ground.board.set_local(self.view.name, false);
             // How the view is, whoever has the duty says from now on.
             self.parts.health.recover(&self.part());
         }
@@ -165,12 +163,9 @@ impl Keeper {
             store.begin(self.view, head).await?;
             rows = store.tables().await?;
         }
-        let mut mine: Vec<TableRow> = rows.extract_if(.., |row| row.table.is_of(self.view)).collect();
+        watch.dropper.look(&rows);
+        let mut mine: Vec<TableRow> = rows.into_iter().filter(|row| row.table.is_of(self.view)).collect();
         self.end_unkept(watch, &mine).await;
-        if watch.since.elapsed() >= DROP_PAUSE {
-            let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
-            self.drop_unread(mine.iter().chain(of_others)).await?;
-        }
         for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
             if row.stopped.is_some() && watch.is_first {
                 store.resume(&row.table).await?;
@@ -262,23 +257,6 @@ impl Keeper {
         self.parts.ground.store.make_live(&row.table, tenure.token).await?;
         info!(table = %row.table, position = row.checkpoint.position, "a view was built, and is read from now on");
         self.parts.ground.board.look_within(Duration::ZERO).await
-    }
-
-    async fn drop_unread(&self, rows: impl Iterator<Item = &TableRow>) -> Result<(), ViewError> {
-        // Before anything is dropped: what is read here is known then.
-        self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
-        for row in rows.filter(|row| row.unread_for >= UNREAD_MAX) {
-            let is_droppable = match row.state {
-                State::Retired | State::Cancelled => true,
-                State::Live | State::Building => !row.table.is_of(self.view),
-            };
-            // What this process needs, it may not have said yet.
-            if is_droppable && !self.parts.ground.board.uses(&row.table) {
-                self.parts.ground.store.drop_table(&row.table).await?;
-                info!(table = %row.table, "a view that nobody reads any more was dropped");
-            }
-        }
-        Ok(())
     }
 
     /// The events that administrators took out of this version of the projection.

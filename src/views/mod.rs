@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub mod admin;
 pub mod board;
 pub mod documents;
+mod dropper;
 pub mod equality;
 pub mod keeper;
 mod pace;
