@@ -3,8 +3,11 @@
 use marvin_domain::Position;
 use marvin_projections::{Fold, Skips};
 use std::{collections::HashMap, convert::Infallible, mem, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinHandle};
-use tracing::{info, warn};
+use tokio::{
+    sync::Notify,
+    task::{JoinError, JoinHandle},
+};
+use tracing::{error, info, warn};
 
 use super::{
     State, Stopped, Table, TableRow, ViewError, ViewId,
@@ -28,6 +31,9 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while a table is being built, since readers may wait for it.
 const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a panic says may quote what a person wrote, and the reason of a stop is stored in clear.
+const PANICKED: &str = "the program panicked at an event behind it; its message stands in the output of the process";
 
 /// What keepers of all projections share.
 #[derive(Clone)]
@@ -70,11 +76,11 @@ impl Drop for Running {
 
 impl Running {
     /// Ends it, or answers what ended it. Nothing of it runs any more then.
-    async fn end(mut self) -> Option<Halted> {
+    async fn end(mut self) -> Result<Halted, JoinError> {
         if !self.projector.is_finished() {
             self.projector.abort();
         }
-        (&mut self.projector).await.ok()
+        (&mut self.projector).await
     }
 }
 
@@ -225,25 +231,35 @@ impl Keeper {
             // Whatever fails from here on, it is started again, and stops at the same event again.
             let Some(running) = watch.running.remove(&table) else { continue };
             let knew = running.skips.clone();
-            if let Some(Halted { position, reason }) = running.end().await
-                && (knew.holds(position) || !self.skips().await?.holds(position))
-            {
-                let stopped = Stopped { position, reason };
-                match self.parts.ground.store.stop(&table, watch.tenure.token, stopped).await {
-                    Ok(()) => self.parts.ground.board.look_within(Duration::ZERO).await?,
-                    Err(ViewError::Gone) => {}
-                    Err(error) => return Err(error),
+            let stopped = match running.end().await {
+                Ok(Halted { position, reason }) if knew.holds(position) || !self.skips().await?.holds(position) => {
+                    Ok(Stopped { position, reason })
                 }
+                Err(ended) if ended.is_panic() => self.panicked(&table, watch.tenure.token).await,
+                _ => continue,
+            };
+            let noted = async { self.parts.ground.store.stop(&table, watch.tenure.token, stopped?).await };
+            match noted.await {
+                Ok(()) => self.parts.ground.board.look_within(Duration::ZERO).await?,
+                Err(ViewError::Gone) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Where the table stood when its projector panicked: at which event behind that, nobody knows.
+    async fn panicked(&self, table: &Table, token: u64) -> Result<Stopped, ViewError> {
+        let position = self.parts.ground.store.take_over(table, token).await?.position;
+        error!(table = %table, position, "a projector panicked, and is not started again by itself");
+        Ok(Stopped { position, reason: PANICKED.to_owned() })
     }
 
     /// Ends what writes to tables that were retired, cancelled or dropped. It may have found out by itself, and said so.
     async fn end_unkept(&self, watch: &mut Watch, rows: &[TableRow]) {
         let is_kept = |table: &Table| rows.iter().any(|row| row.table == *table && row.state.is_kept_up());
         for (_, running) in watch.running.extract_if(|table, _| !is_kept(table)) {
-            running.end().await;
+            running.end().await.ok();
         }
     }
 

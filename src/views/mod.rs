@@ -89,7 +89,8 @@ pub enum State {
     Cancelled,
 }
 
-/// Where a projection stopped, and why: everything before the position is in the table.
+/// Where a projection stopped, and why: everything before the position is in the table. Where the event at the position is as well,
+/// what stopped it is behind that, nobody knows where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     pub position: Position,
