@@ -4,7 +4,10 @@ use marvin_domain::Position;
 use std::{
     collections::HashMap,
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, watch};
@@ -46,13 +49,15 @@ pub struct Board {
     views: HashMap<&'static str, (ViewId, watch::Sender<Seen>)>,
     /// When the registry was read last. Held while it is read: who waits for that needs no look of its own.
     looked: Mutex<Option<Instant>>,
+    /// Whether the registry knows by now that this process is there.
+    has_noted: AtomicBool,
     health: Health,
 }
 
 impl Board {
     pub fn new(store: Arc<dyn ViewStore>, views: impl IntoIterator<Item = ViewId>, health: Health) -> Arc<Self> {
         let views = views.into_iter().map(|view| (view.name, (view, watch::Sender::default()))).collect();
-        Arc::new(Self { store, views, looked: Mutex::default(), health })
+        Arc::new(Self { store, views, looked: Mutex::default(), has_noted: AtomicBool::new(false), health })
     }
 
     /// Looks into the registry until the process ends. Runs once per process.
@@ -64,7 +69,10 @@ impl Board {
             let looked = self.look_within(LOOK_INTERVAL / 2).await;
             if looked.is_ok() && noted.is_none_or(|noted| noted.elapsed() >= NOTE_INTERVAL) {
                 match self.store.read_by_now(&self.tables()).await {
-                    Ok(()) => noted = Some(Instant::now()),
+                    Ok(()) => {
+                        noted = Some(Instant::now());
+                        self.has_noted.store(true, Relaxed);
+                    }
                     Err(error) => warn!(error = %error, "the views in use could not be noted"),
                 }
             }
@@ -154,6 +162,11 @@ impl Board {
             seen.promote();
             moved
         });
+    }
+
+    /// Whether this process has said what it reads. Before that, all may seem unread though only nobody was there.
+    pub fn has_noted(&self) -> bool {
+        self.has_noted.load(Relaxed)
     }
 
     /// Whether readers of this process are given the table, or this process goes by its having been called off.

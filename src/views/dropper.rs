@@ -7,8 +7,6 @@ use super::{State, Table, TableRow, ViewError, ViewId, ViewStore, board::Board};
 
 /// A table that nobody has read for so long is dropped: time to see that the one in its place is right.
 const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long nothing is dropped from the first look on: other processes that start at the same time say meanwhile what they read.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// After a drop that failed. Long against the 3 s that one waits for a lock: whoever has a table for an hour, as `pg_dump` may, costs
 /// neither a connection nor a line each second.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
@@ -20,20 +18,19 @@ pub(super) struct Dropper {
     view: ViewId,
     store: Arc<dyn ViewStore>,
     board: Arc<Board>,
-    since: Instant,
     /// One at a time.
     under_way: JoinSet<()>,
 }
 
 impl Dropper {
     pub fn new(view: ViewId, store: Arc<dyn ViewStore>, board: Arc<Board>) -> Self {
-        Self { view, store, board, since: Instant::now(), under_way: JoinSet::new() }
+        Self { view, store, board, under_way: JoinSet::new() }
     }
 
     /// Has what nobody reads dropped. Waits for nothing; what fails is tried again later.
     pub fn look(&mut self, rows: &[TableRow]) {
         while self.under_way.try_join_next().is_some() {}
-        if !self.under_way.is_empty() || self.since.elapsed() < FIRST_PAUSE {
+        if !self.under_way.is_empty() || !self.board.has_noted() {
             return;
         }
         let unread = rows.iter().filter(|row| is_unread(self.view, row) && !self.board.uses(&row.table));

@@ -32,6 +32,10 @@ use crate::{log::checkpoint::Checkpoint, store::StoreError};
 /// Documents a page of a list may hold.
 pub const PAGE_DOCUMENTS_MAX: u32 = 1_000;
 
+/// Where nobody says for so long that they read any table, no process was there: each says so every minute, and some of that may be
+/// lost.
+const ABSENCE_MIN: Duration = Duration::from_secs(5 * 60);
+
 /// A projection as this program knows it: what a table of it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewId {
@@ -111,7 +115,7 @@ pub struct TableRow {
     /// Where the log ended when the table was begun.
     pub target: Position,
     /// Since somebody last said that they read it; and until they do, since something was written to it while it was built, or
-    /// since it was called off or became live. By the store's clock.
+    /// since it was called off or became live. By the store's clock, and without the time in which no process was there.
     pub unread_for: Duration,
 }
 
@@ -284,7 +288,8 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`.
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError>;
 
-    /// Says of tables that somebody reads them now.
+    /// Says of tables that somebody reads them now; of none, that somebody is there. Where nobody was for longer than five minutes,
+    /// that time counts for no table from then on.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -47,6 +47,8 @@ pub struct Weather {
     pub holds_drops: watch::Sender<bool>,
     /// Drops that were begun.
     pub drops: AtomicUsize,
+    /// Nobody can say what they read.
+    pub loses_notes: AtomicBool,
     /// Writes that were taken.
     pub writes: AtomicUsize,
     /// Happens between the first page of a list and the next.
@@ -70,6 +72,7 @@ impl Weather {
             holds_writes: watch::Sender::default(),
             holds_drops: watch::Sender::default(),
             drops: AtomicUsize::new(0),
+            loses_notes: AtomicBool::new(false),
             writes: AtomicUsize::new(0),
             between_pages: Meanwhile::default(),
             before_load: Meanwhile::default(),
@@ -141,6 +144,9 @@ impl ViewStore for Weather {
         self.inner.drop_table(table).await
     }
     async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        if self.loses_notes.load(SeqCst) {
+            return Err(away());
+        }
         self.inner.read_by_now(tables).await
     }
     async fn close(&self) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use super::{
 use crate::wait::eventually;
 use marvin::{
     log::checkpoint::Checkpoint,
-    views::{State, TableRow, ViewStore},
+    views::{State, TableRow, ViewId, ViewStore},
 };
 use marvin_projections::fold_of;
 use rstest::rstest;
@@ -23,21 +23,42 @@ type Two = Names<2>;
 type Three = Names<3>;
 type Fragile = Names<1, true>;
 
-/// As after a day in which none of the processes that read these tables ran.
-async fn nobody_read_for_a_day(world: &World) {
+/// As if a day had passed since that moment.
+async fn set_back(world: &World, table: &str, moment: &str, which: &str) {
     match &world.database {
         None => {
             let path = world.stack.directory.path().join("data/views.db");
             let file = rusqlite::Connection::open(path).unwrap();
             file.busy_timeout(Duration::from_secs(5)).unwrap();
-            file.execute("UPDATE tables SET read_at = read_at - 90000000", []).unwrap();
+            file.execute(&format!("UPDATE {table} SET {moment} = {moment} - 90000000 WHERE {which}"), []).unwrap();
         }
         Some(database) => {
-            let sql =
-                format!("UPDATE \"{}_views\".tables SET read_at = read_at - interval '25 hours'", database.instance);
-            database.stranger().await.batch_execute(&sql).await.unwrap();
+            let sql = format!("UPDATE {table} SET {moment} = {moment} - interval '25 hours' WHERE {which}");
+            database.views_stranger().await.batch_execute(&sql).await.unwrap();
         }
     }
+}
+
+/// As after a day in which only others ran.
+async fn nobody_read_for_a_day(world: &World) {
+    set_back(world, "tables", "read_at", "true").await;
+}
+
+/// As after a day in which no process ran.
+async fn nobody_ran_for_a_day(world: &World) {
+    nobody_read_for_a_day(world).await;
+    set_back(world, "notes", "noted_at", "true").await;
+}
+
+async fn noted(node: &Node) {
+    eventually("it notes what it reads", async || node.board.has_noted().then_some(())).await;
+}
+
+/// Waits until what nobody reads has been dropped once more: whatever else was to go then is gone as well.
+async fn drops_once_more(world: &World) {
+    world.store.begin(view::<Three>(), 0).await.unwrap();
+    set_back(world, "tables", "read_at", "version = 3").await;
+    world.until("what nobody reads is dropped", view::<Three>(), <[TableRow]>::is_empty).await;
 }
 
 #[rstest]
@@ -109,6 +130,7 @@ async fn a_table_that_another_version_left_half_built_is_dropped_and_one_just_ca
     let world = adapter.world().await;
     let (left, called_off) =
         (world.store.begin(view::<Three>(), 0).await.unwrap(), world.store.begin(view::<Two>(), 0).await.unwrap());
+    world.store.read_by_now(&[]).await.unwrap();
     nobody_read_for_a_day(&world).await;
     world.store.cancel(&called_off.table).await.unwrap();
     let _node = Node::keeping(&world, &[fold_of::<One>()]);
@@ -117,31 +139,37 @@ async fn a_table_that_another_version_left_half_built_is_dropped_and_one_just_ca
     assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
 }
 
-/// As when all processes start after a day on which none ran.
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
 #[case::postgres(Adapter::Postgres)]
 #[tokio::test]
-async fn processes_of_two_versions_that_start_together_keep_the_tables_of_both(#[case] adapter: Adapter) {
+async fn a_day_on_which_nothing_ran_counts_for_no_table_also_where_its_program_starts_later(#[case] adapter: Adapter) {
     let world = adapter.world().await;
-    some_agents(&world, 3).await;
-    let both = async || {
-        let nodes = [Node::keeping(&world, &[fold_of::<Two>()]), Node::keeping(&world, &[fold_of::<One>()])];
-        world.live(view::<One>()).await;
-        world.live(view::<Two>()).await;
-        nodes
-    };
-    for node in both().await {
+    let id = some_agents(&world, 3).await;
+    for folds in [[fold_of::<One>()], [fold_of::<Two>()]] {
+        let node = Node::keeping(&world, &folds);
+        world.live(ViewId::of(&*folds[0])).await;
+        noted(&node).await;
         node.closed().await;
     }
-    nobody_read_for_a_day(&world).await;
+    nobody_ran_for_a_day(&world).await;
+    world.store.loses_notes.store(true, SeqCst);
     let new = Node::keeping(&world, &[fold_of::<Two>()]);
     new.first_look().await;
-    // Looked at while nobody has read the older one.
-    world.live(view::<Two>()).await;
-    let _old = Node::keeping(&world, &[fold_of::<One>()]);
-    let noted = async || world.rows(view::<One>()).await.iter().all(|row| row.unread_for < UNREAD_MAX).then_some(());
-    eventually("the older one is read", noted).await;
+    // Looks once a second; each of these begins one more.
+    for _ in 0..10 {
+        new.poke.notify_waiters();
+        let position = changed(&world, id, "meanwhile").await;
+        new.views.wait::<Two>(position).await.unwrap();
+    }
+    assert_eq!(world.store.drops.load(SeqCst), 0, "nobody can have said yet that they are there again");
+    world.store.loses_notes.store(false, SeqCst);
+    noted(&new).await;
+    drops_once_more(&world).await;
+    assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
+    let old = Node::keeping(&world, &[fold_of::<One>()]);
+    old.first_look().await;
+    assert_eq!(version_read(&old, id).await.unwrap(), 1);
     assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
     assert_eq!(world.states(view::<Two>()).await, [(1, State::Live)]);
 }
@@ -166,9 +194,8 @@ async fn a_higher_version_stays_called_off_for_as_long_as_its_program_runs(#[cas
     let new = Node::keeping(&world, &[fold_of::<Two>()]);
     let noted = |rows: &[TableRow]| rows.iter().all(|row| row.unread_for < UNREAD_MAX);
     world.until("it notes what it goes by", view::<Two>(), noted).await;
-    world.store.begin(view::<Three>(), 0).await.unwrap();
     nobody_read_for_a_day(&world).await;
-    world.until("what nobody reads is dropped", view::<Three>(), <[TableRow]>::is_empty).await;
+    drops_once_more(&world).await;
     assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
     assert_eq!(version_read(&new, id).await.unwrap(), 1, "the older one answers");
 }
@@ -189,9 +216,8 @@ async fn what_a_process_reads_it_does_not_drop_though_nobody_noted_it_for_a_day(
     let new = Node::keeping(&world, &[fold_of::<Two>()]);
     let noted = |rows: &[TableRow]| rows.iter().all(|row| row.unread_for < UNREAD_MAX);
     world.until("it notes what it reads", view::<One>(), noted).await;
-    world.store.begin(view::<Three>(), 0).await.unwrap();
     nobody_read_for_a_day(&world).await;
-    world.until("what nobody reads is dropped", view::<Three>(), <[TableRow]>::is_empty).await;
+    drops_once_more(&world).await;
     assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
     assert_eq!(version_read(&new, id).await.unwrap(), 1);
 }
