@@ -43,8 +43,8 @@ impl Publisher {
         }
     }
 
-    /// As [`publish`](Self::publish) does, where what changed is too much to tell, or nobody would read it: in a new generation
-    /// there is nothing old.
+    /// As [`publish`](Self::publish) does, where what changed is too much to tell, or was not told: in a new generation there is
+    /// nothing old. Whoever does not tell of a commit tells nothing at all until this.
     pub async fn begin(&mut self, position: Position) {
         self.tenure = None;
         let begun = self.cache.begin(&self.table, self.token, position).await;

@@ -30,7 +30,7 @@ const SUBJECTS_GRANTS: &str =
     "GRANT SELECT, INSERT, UPDATE, DELETE ON instance_keys, subjects, credentials, sessions, checkpoints TO {role}";
 /// The runtime makes the tables of documents itself, and owns them.
 const VIEWS_GRANTS: &str = "GRANT CREATE ON SCHEMA {schema} TO {role}; \
-    GRANT SELECT, INSERT, UPDATE, DELETE ON tables, builds TO {role}";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON tables, builds, notes TO {role}";
 /// Nobody else runs the functions, some of which run as their owner.
 const FUNCTION_GRANTS: &str = "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC; \
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role}";

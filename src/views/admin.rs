@@ -140,7 +140,7 @@ impl Projections {
         let begun = self.store.begin(view, head).await?;
         let was_called_off = before.iter().any(|row| row.table == begun.table && row.state == State::Cancelled);
         if was_called_off && begun.stopped.is_some() {
-            self.resume_tables(&[begun.table]).await?;
+            self.resume_tables([&begun.table]).await?;
         }
         self.poke.notify_waiters();
         self.one(name).await
@@ -176,7 +176,7 @@ impl Projections {
         if stopped.is_empty() {
             return Err(AdminError::Conflict("the projection is not stopped"));
         }
-        self.resume_tables(&stopped).await?;
+        self.resume_tables(stopped.iter().map(|row| &row.table)).await?;
         self.one(name).await
     }
 
@@ -186,8 +186,8 @@ impl Projections {
     /// Repeated under its command id it answers its first result, and does what a crash had left undone.
     ///
     /// # Errors
-    /// `Conflict` unless a table of this version is stopped at that very event, and when that cannot even be read; `Unknown`,
-    /// `View` or `Dispatch`.
+    /// `Conflict` unless a table of this version is stopped at that very event, and when that cannot even be read or is in the table;
+    /// `Unknown`, `View` or `Dispatch`.
     pub async fn skip(
         &self,
         meta: &CommandMeta,
@@ -202,6 +202,9 @@ impl Projections {
             let first = self.dispatcher.first_result(meta).await?;
             return first.ok_or(AdminError::Conflict("the projection is not stopped at this position"));
         }
+        if stopped.iter().all(|row| row.checkpoint.position >= position) {
+            return Err(AdminError::Conflict("this event is in the table already: nobody knows which one stopped it"));
+        }
         match self.tail.read(position.saturating_sub(1), 1).await {
             Err(ReadError::Corrupt { .. }) => {
                 return Err(AdminError::Conflict("nobody can read this event, so passing over it would not help"));
@@ -212,7 +215,7 @@ impl Projections {
         let skip = ProjectionCommand::Skip { name, version, position, administrator, reason };
         let receipt = self.dispatcher.dispatch(meta, &[skip.directed()]).await?;
         // Only now: whoever goes on has to find the skip in the log.
-        self.resume_tables(&stopped).await?;
+        self.resume_tables(stopped.iter().map(|row| &row.table)).await?;
         Ok(receipt)
     }
 
@@ -226,13 +229,12 @@ impl Projections {
     }
 
     /// Those that somebody should be writing to, and that stopped at such an event.
-    async fn stopped(&self, view: ViewId, at: impl Fn(&Stopped) -> bool) -> Result<Vec<Table>, ViewError> {
+    async fn stopped(&self, view: ViewId, at: impl Fn(&Stopped) -> bool) -> Result<Vec<TableRow>, ViewError> {
         let own = self.own(view).await?.into_iter();
-        let stopped = own.filter(|row| row.state.is_kept_up() && row.stopped.as_ref().is_some_and(&at));
-        Ok(stopped.map(|row| row.table).collect())
+        Ok(own.filter(|row| row.state.is_kept_up() && row.stopped.as_ref().is_some_and(&at)).collect())
     }
 
-    async fn resume_tables(&self, tables: &[Table]) -> Result<(), ViewError> {
+    async fn resume_tables(&self, tables: impl IntoIterator<Item = &Table>) -> Result<(), ViewError> {
         for table in tables {
             match self.store.resume(table).await {
                 // Dropped meanwhile: nobody waits for it any more.

@@ -4,7 +4,10 @@ use marvin_domain::Position;
 use std::{
     collections::HashMap,
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, watch};
@@ -33,6 +36,8 @@ pub struct Seen {
     pub serving: Option<Serving>,
     /// What takes its place once it is as far: what was read is not unread by a switch.
     next: Option<Serving>,
+    /// The table of this version that somebody called off in favour of an older version: it stays, so that this is known.
+    called_off: Option<Table>,
     /// How far the table is that is being filled, and where it is to get.
     pub building: Option<(Position, Position)>,
     /// Whether the projector of the view's own version runs in this process.
@@ -44,13 +49,15 @@ pub struct Board {
     views: HashMap<&'static str, (ViewId, watch::Sender<Seen>)>,
     /// When the registry was read last. Held while it is read: who waits for that needs no look of its own.
     looked: Mutex<Option<Instant>>,
+    /// Whether the registry knows by now that this process is there.
+    has_noted: AtomicBool,
     health: Health,
 }
 
 impl Board {
     pub fn new(store: Arc<dyn ViewStore>, views: impl IntoIterator<Item = ViewId>, health: Health) -> Arc<Self> {
         let views = views.into_iter().map(|view| (view.name, (view, watch::Sender::default()))).collect();
-        Arc::new(Self { store, views, looked: Mutex::default(), health })
+        Arc::new(Self { store, views, looked: Mutex::default(), has_noted: AtomicBool::new(false), health })
     }
 
     /// Looks into the registry until the process ends. Runs once per process.
@@ -62,7 +69,10 @@ impl Board {
             let looked = self.look_within(LOOK_INTERVAL / 2).await;
             if looked.is_ok() && noted.is_none_or(|noted| noted.elapsed() >= NOTE_INTERVAL) {
                 match self.store.read_by_now(&self.tables()).await {
-                    Ok(()) => noted = Some(Instant::now()),
+                    Ok(()) => {
+                        noted = Some(Instant::now());
+                        self.has_noted.store(true, Relaxed);
+                    }
                     Err(error) => warn!(error = %error, "the views in use could not be noted"),
                 }
             }
@@ -107,7 +117,9 @@ impl Board {
             let serving = choose(*view, rows);
             let building = rows.iter().find(|row| row.state == State::Building && row.table.is_of(*view));
             let building = building.map(|row| (row.checkpoint.position, row.target));
+            let called_off = called_off(*view, rows).map(|row| row.table.clone());
             seen.send_if_modified(|seen| {
+                seen.called_off = called_off;
                 let before = (seen.serving.take(), seen.next.take(), mem::replace(&mut seen.building, building));
                 let known = [&before.0, &before.1];
                 seen.serving = before.0.as_ref().and_then(|serving| {
@@ -152,11 +164,17 @@ impl Board {
         });
     }
 
-    /// Whether readers of this process are given the table.
-    pub fn serves(&self, table: &Table) -> bool {
+    /// Whether this process has said what it reads. Before that, all may seem unread though only nobody was there.
+    pub fn has_noted(&self) -> bool {
+        self.has_noted.load(Relaxed)
+    }
+
+    /// Whether readers of this process are given the table, or this process goes by its having been called off.
+    pub fn uses(&self, table: &Table) -> bool {
         self.views.get(table.name.as_str()).is_some_and(|(_, seen)| {
             let seen = seen.borrow();
-            [&seen.serving, &seen.next].into_iter().flatten().any(|known| *known.table == *table)
+            let is_read = [&seen.serving, &seen.next].into_iter().flatten().any(|known| *known.table == *table);
+            is_read || seen.called_off.as_ref() == Some(table)
         })
     }
 
@@ -180,9 +198,15 @@ impl Board {
         all
     }
 
+    /// Those that this process cannot do without.
     fn tables(&self) -> Vec<Table> {
-        let tables = self.views.values().filter_map(|(_, seen)| Some(seen.borrow().serving.as_ref()?.table.clone()));
-        tables.map(|table| (*table).clone()).collect()
+        let mut tables = Vec::with_capacity(self.views.len());
+        for (_, seen) in self.views.values() {
+            let seen = seen.borrow();
+            tables.extend(seen.serving.as_ref().map(|serving| (*serving.table).clone()));
+            tables.extend(seen.called_off.clone());
+        }
+        tables
     }
 }
 
@@ -213,4 +237,13 @@ fn serving_of(row: &TableRow, known: [&Option<Serving>; 2]) -> Serving {
 pub(super) fn choose(view: ViewId, rows: &[TableRow]) -> Option<&TableRow> {
     let live = rows.iter().filter(|row| row.state == State::Live && row.table.name == view.name);
     live.filter(|row| row.table.version <= view.version).max_by_key(|row| (row.table.version, row.table.build))
+}
+
+/// The table of the view's own version whose filling somebody called off, where one of an older version answers in its stead.
+pub(super) fn called_off(view: ViewId, rows: &[TableRow]) -> Option<&TableRow> {
+    let mut own = rows.iter().filter(|row| row.table.is_of(view));
+    if own.clone().any(|row| row.state.is_kept_up()) || choose(view, rows).is_none() {
+        return None;
+    }
+    own.rfind(|row| row.state == State::Cancelled)
 }

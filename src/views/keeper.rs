@@ -3,12 +3,16 @@
 use marvin_domain::Position;
 use marvin_projections::{Fold, Skips};
 use std::{collections::HashMap, convert::Infallible, mem, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
-use tracing::{info, warn};
+use tokio::{
+    sync::Notify,
+    task::{JoinError, JoinHandle},
+};
+use tracing::{error, info, warn};
 
 use super::{
     State, Stopped, Table, TableRow, ViewError, ViewId,
-    board::choose,
+    board::called_off,
+    dropper::Dropper,
     projector::{Ground, Projector, Told, key, name_of},
     skips::skips,
 };
@@ -27,10 +31,9 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while a table is being built, since readers may wait for it.
 const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// A table that nobody has read for so long is dropped: time to see that the one in its place is right.
-const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long nothing is dropped from the first look on: other processes that start at the same time say meanwhile what they read.
-const DROP_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a panic says may quote what a person wrote, and the reason of a stop is stored in clear.
+const PANICKED: &str = "the program panicked at an event behind it; its message stands in the output of the process";
 
 /// What keepers of all projections share.
 #[derive(Clone)]
@@ -73,11 +76,11 @@ impl Drop for Running {
 
 impl Running {
     /// Ends it, or answers what ended it. Nothing of it runs any more then.
-    async fn end(mut self) -> Option<Halted> {
+    async fn end(mut self) -> Result<Halted, JoinError> {
         if !self.projector.is_finished() {
             self.projector.abort();
         }
-        (&mut self.projector).await.ok()
+        (&mut self.projector).await
     }
 }
 
@@ -91,7 +94,7 @@ struct Watch {
     is_building: bool,
     /// Where the log ended at the look before. What has got there keeps pace, though under load it never stands at the very end.
     head_before: Position,
-    since: Instant,
+    dropper: Dropper,
 }
 
 impl Keeper {
@@ -105,20 +108,21 @@ impl Keeper {
         loop {
             let tenure = self.parts.holder.take(&duty).await;
             let mut lost = tenure.clone();
+            let ground = &self.parts.ground;
             let watch = Watch {
                 tenure,
                 running: HashMap::new(),
                 is_first: true,
                 is_building: false,
                 head_before: Position::MAX,
-                since: Instant::now(),
+                dropper: Dropper::new(self.view, ground.store.clone(), ground.board.clone()),
             };
-            self.parts.ground.board.set_local(self.view.name, true);
+            ground.board.set_local(self.view.name, true);
             tokio::select! {
                 () = lost.lost() => warn!(duty, "another process may have this duty now"),
                 never = self.keep(watch) => match never {},
             }
-            self.parts.ground.board.set_local(self.view.name, false);
+            ground.board.set_local(self.view.name, false);
             // How the view is, whoever has the duty says from now on.
             self.parts.health.recover(&self.part());
         }
@@ -165,12 +169,9 @@ impl Keeper {
             store.begin(self.view, head).await?;
             rows = store.tables().await?;
         }
-        let mut mine: Vec<TableRow> = rows.extract_if(.., |row| row.table.is_of(self.view)).collect();
+        watch.dropper.look(&rows);
+        let mut mine: Vec<TableRow> = rows.into_iter().filter(|row| row.table.is_of(self.view)).collect();
         self.end_unkept(watch, &mine).await;
-        if watch.since.elapsed() >= DROP_PAUSE {
-            let of_others = rows.iter().filter(|row| row.table.name == self.view.name);
-            self.drop_unread(mine.iter().chain(of_others)).await?;
-        }
         for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
             if row.stopped.is_some() && watch.is_first {
                 store.resume(&row.table).await?;
@@ -199,9 +200,8 @@ impl Keeper {
 
     /// Whether there is none of this version, nor an older one in whose favour the building of it was called off.
     fn wants_table(&self, rows: &[TableRow]) -> bool {
-        let mut own = rows.iter().filter(|row| row.table.is_of(self.view));
-        let is_called_off = own.clone().any(|row| row.state == State::Cancelled) && choose(self.view, rows).is_some();
-        !own.any(|row| row.state.is_kept_up()) && !is_called_off
+        let has_one = rows.iter().any(|row| row.table.is_of(self.view) && row.state.is_kept_up());
+        !has_one && called_off(self.view, rows).is_none()
     }
 
     /// Starts a projector for the table, with the events that administrators took out of it by now.
@@ -231,25 +231,35 @@ impl Keeper {
             // Whatever fails from here on, it is started again, and stops at the same event again.
             let Some(running) = watch.running.remove(&table) else { continue };
             let knew = running.skips.clone();
-            if let Some(Halted { position, reason }) = running.end().await
-                && (knew.holds(position) || !self.skips().await?.holds(position))
-            {
-                let stopped = Stopped { position, reason };
-                match self.parts.ground.store.stop(&table, watch.tenure.token, stopped).await {
-                    Ok(()) => self.parts.ground.board.look_within(Duration::ZERO).await?,
-                    Err(ViewError::Gone) => {}
-                    Err(error) => return Err(error),
+            let stopped = match running.end().await {
+                Ok(Halted { position, reason }) if knew.holds(position) || !self.skips().await?.holds(position) => {
+                    Ok(Stopped { position, reason })
                 }
+                Err(ended) if ended.is_panic() => self.panicked(&table, watch.tenure.token).await,
+                _ => continue,
+            };
+            let noted = async { self.parts.ground.store.stop(&table, watch.tenure.token, stopped?).await };
+            match noted.await {
+                Ok(()) => self.parts.ground.board.look_within(Duration::ZERO).await?,
+                Err(ViewError::Gone) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Where the table stood when its projector panicked: at which event behind that, nobody knows.
+    async fn panicked(&self, table: &Table, token: u64) -> Result<Stopped, ViewError> {
+        let position = self.parts.ground.store.take_over(table, token).await?.position;
+        error!(table = %table, position, "a projector panicked, and is not started again by itself");
+        Ok(Stopped { position, reason: PANICKED.to_owned() })
     }
 
     /// Ends what writes to tables that were retired, cancelled or dropped. It may have found out by itself, and said so.
     async fn end_unkept(&self, watch: &mut Watch, rows: &[TableRow]) {
         let is_kept = |table: &Table| rows.iter().any(|row| row.table == *table && row.state.is_kept_up());
         for (_, running) in watch.running.extract_if(|table, _| !is_kept(table)) {
-            running.end().await;
+            running.end().await.ok();
         }
     }
 
@@ -263,23 +273,6 @@ impl Keeper {
         self.parts.ground.store.make_live(&row.table, tenure.token).await?;
         info!(table = %row.table, position = row.checkpoint.position, "a view was built, and is read from now on");
         self.parts.ground.board.look_within(Duration::ZERO).await
-    }
-
-    async fn drop_unread(&self, rows: impl Iterator<Item = &TableRow>) -> Result<(), ViewError> {
-        // Before anything is dropped: what is read here is known then.
-        self.parts.ground.board.look_within(LOOK_INTERVAL / 2).await?;
-        for row in rows.filter(|row| row.unread_for >= UNREAD_MAX) {
-            let is_droppable = match row.state {
-                State::Retired | State::Cancelled => true,
-                State::Live | State::Building => !row.table.is_of(self.view),
-            };
-            // What this process reads, it may not have said yet.
-            if is_droppable && !self.parts.ground.board.serves(&row.table) {
-                self.parts.ground.store.drop_table(&row.table).await?;
-                info!(table = %row.table, "a view that nobody reads any more was dropped");
-            }
-        }
-        Ok(())
     }
 
     /// The events that administrators took out of this version of the projection.

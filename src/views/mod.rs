@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub mod admin;
 pub mod board;
 pub mod documents;
+mod dropper;
 pub mod equality;
 pub mod keeper;
 mod pace;
@@ -34,6 +35,9 @@ pub const PAGE_DOCUMENTS_MAX: u32 = 1_000;
 /// Sealed bytes of documents that a page of a list may hold: as much as the largest input of a task, so that a hundred who ask at
 /// once fit in memory. A document that is larger is a page of its own.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Where nobody says for so long that they read any table, no process was there: each says so every minute, and some of that may be
+/// lost.
+const ABSENCE_MIN: Duration = Duration::from_secs(5 * 60);
 
 /// A projection as this program knows it: what a table of it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +96,8 @@ pub enum State {
     Cancelled,
 }
 
-/// Where a projection stopped, and why: everything before the position is in the table.
+/// Where a projection stopped, and why: everything before the position is in the table. Where the event at the position is as well,
+/// what stopped it is behind that, nobody knows where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     pub position: Position,
@@ -113,7 +118,7 @@ pub struct TableRow {
     /// Where the log ended when the table was begun.
     pub target: Position,
     /// Since somebody last said that they read it; and until they do, since something was written to it while it was built, or
-    /// since it was called off or became live. By the store's clock.
+    /// since it was called off or became live. By the store's clock, and without the time in which no process was there.
     pub unread_for: Duration,
 }
 
@@ -304,7 +309,8 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`.
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError>;
 
-    /// Says of tables that somebody reads them now.
+    /// Says of tables that somebody reads them now; of none, that somebody is there. Where nobody was for longer than five minutes,
+    /// that time counts for no table from then on.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -48,24 +48,39 @@ pub struct Ground {
 pub struct Told {
     publisher: Publisher,
     position: Position,
+    /// The table is far behind, so that its cache is told of nothing, and its head lapses.
+    is_silent: bool,
 }
 
 impl Told {
     pub fn new(publisher: Publisher) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { publisher, position: 0 }))
+        Arc::new(Mutex::new(Self { publisher, position: 0, is_silent: false }))
     }
 
     /// Says that the writer still has its duty.
     pub async fn again(&mut self) {
-        self.publisher.publish(&[], self.position).await;
+        if !self.is_silent {
+            self.publisher.publish(&[], self.position).await;
+        }
     }
 
-    /// None for entries that are too many, or that nobody reads yet.
-    async fn tell(&mut self, entries: Option<&[Entry]>, position: Position) {
-        match entries {
-            Some(entries) => self.publisher.publish(entries, position).await,
-            None => self.publisher.begin(position).await,
+    /// Has nothing old in the cache from here on.
+    async fn begin(&mut self, position: Position) {
+        self.publisher.begin(position).await;
+        (self.position, self.is_silent) = (position, false);
+    }
+
+    /// Nobody reads what is far behind, and a generation a batch would cost more than it is worth.
+    fn fall_silent(&mut self) {
+        self.is_silent = true;
+    }
+
+    async fn tell(&mut self, entries: &[Entry], position: Position) {
+        if self.is_silent {
+            // What was changed meanwhile, nobody told.
+            return self.begin(position).await;
         }
+        self.publisher.publish(entries, position).await;
         self.position = position;
     }
 }
@@ -216,11 +231,17 @@ impl Projector {
         let head = *self.ground.head.borrow();
         let is_near = head.saturating_sub(end.position) <= CATCH_UP_POSITIONS;
         let entries: Option<Vec<Entry>> = is_near.then(|| changed.iter().map(entry).collect());
+        if entries.is_none() {
+            // First, so that no head follows this commit without saying so.
+            self.told.lock().await.fall_silent();
+        }
         self.ground.store.store(&self.table, changed, end, self.token).await?;
         self.lanes.iter_mut().for_each(|lane| lane.keep());
         // Who waits for this does not wait for the cache.
         self.ground.board.reached(&self.table, end.position);
-        self.told.lock().await.tell(entries.as_deref(), end.position).await;
+        if let Some(entries) = entries {
+            self.told.lock().await.tell(&entries, end.position).await;
+        }
         Ok(())
     }
 
@@ -310,7 +331,7 @@ impl Follower for Projector {
         self.folded = self.seen.position;
         // Before anything is committed under this token: see the rules of the cache. A generation of its own, since a write whose
         // answer was lost may have changed documents that the one before was not told of.
-        self.told.lock().await.tell(None, self.folded).await;
+        self.told.lock().await.begin(self.folded).await;
         self.ground.board.reached(&self.table, self.folded);
         Ok(self.folded)
     }

@@ -272,6 +272,21 @@ async fn only_the_event_at_which_it_is_stopped_is_passed_over_and_the_reason_is_
     assert_eq!(office.row(&building).await.stopped, Some(other), "it is stopped elsewhere");
 }
 
+/// As one that panicked: everything up to the position is in the table, and what stopped it is behind that.
+#[tokio::test]
+async fn an_event_that_is_in_the_table_is_not_passed_over() {
+    let office = Office::open().await;
+    let live = office.live(version()).await;
+    office.reaches(&live, 2).await;
+    let stopped = office.stops(&live, 2).await;
+    let reason = refused(office.skip(&meta(), 2).await);
+    assert_eq!(reason, "this event is in the table already: nobody knows which one stopped it");
+    assert!(office.skips().await.is_empty());
+    assert_eq!(office.row(&live).await.stopped, Some(stopped));
+    office.projections.resume("tasks").await.unwrap();
+    assert_eq!(office.row(&live).await.stopped, None);
+}
+
 #[tokio::test]
 async fn a_table_that_nobody_keeps_up_is_no_reason_to_skip() {
     let office = Office::open().await;

@@ -1,7 +1,11 @@
 //! Projectors: a crash anywhere repeats a batch with the same result.
 use crate::{stack::Stack, weather::Weather};
+use async_trait::async_trait;
 use marvin::{
-    cache::{Cache, Slot, memory::MemoryCache},
+    cache::{
+        Cache, CacheError, Entry, Fill, Found, Lease, Missed, Slot, TableKey, Tenure, memory::MemoryCache,
+        publisher::Publisher,
+    },
     log::{
         checkpoint::Checkpoint,
         subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
@@ -9,14 +13,18 @@ use marvin::{
     views::{
         ListQuery, Order, Table, ViewError, ViewStore,
         documents::Documents,
-        projector::{Projector, key},
+        projector::{Projector, Told, key},
         sqlite::SqliteViews,
     },
 };
 use marvin_domain::{Envelope, Position, StreamId, agent::AgentCommand, user::Role};
 use marvin_projections::{Fold, RawDocument, agents::Agents, tasks::Tasks};
 use serde_json::json;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 struct Bench {
@@ -133,11 +141,86 @@ async fn only_a_table_near_the_logs_end_is_cached() {
         let ids: Vec<_> = bench.opened(projector.table()).await.iter().map(|document| document.id).collect();
         assert_eq!(ids.len(), 3);
         let found = cache.get(&key(projector.table()), &ids).await.unwrap();
-        assert_eq!(found.head.unwrap().position, end, "what is read from the store may be cached either way");
+        let told = if is_cached { end } else { 0 };
+        assert!(found.head.is_none_or(|head| head.position == told), "{behind} behind: {:?}", found.head);
         for slot in found.slots {
             assert_eq!(matches!(slot, Slot::Hit(_)), is_cached, "{behind} behind");
         }
     }
+}
+
+/// Counts what its writer says.
+#[derive(Default)]
+struct Listening {
+    inner: MemoryCache,
+    begun: AtomicUsize,
+    put: AtomicUsize,
+}
+
+impl Listening {
+    /// Generations, and heads that followed in one.
+    fn heard(&self) -> (usize, usize) {
+        (self.begun.load(Ordering::SeqCst), self.put.load(Ordering::SeqCst))
+    }
+}
+
+#[async_trait]
+impl Cache for Listening {
+    async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
+        self.inner.get(table, ids).await
+    }
+    async fn lease(&self, table: &TableKey, generation: Uuid, missed: &[Missed]) -> Result<Vec<Lease>, CacheError> {
+        self.inner.lease(table, generation, missed).await
+    }
+    async fn fill(&self, table: &TableKey, generation: Uuid, fills: &[Fill]) -> Result<usize, CacheError> {
+        self.inner.fill(table, generation, fills).await
+    }
+    async fn begin(&self, table: &TableKey, token: u64, position: Position) -> Result<Tenure, CacheError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.inner.begin(table, token, position).await
+    }
+    async fn put(
+        &self,
+        table: &TableKey,
+        tenure: &Tenure,
+        entries: &[Entry],
+        position: Position,
+    ) -> Result<Tenure, CacheError> {
+        self.put.fetch_add(1, Ordering::SeqCst);
+        self.inner.put(table, tenure, entries, position).await
+    }
+    async fn probe(&self) -> Result<(), CacheError> {
+        self.inner.probe().await
+    }
+}
+
+/// Not even that its writer lives: the head lapses, as it does not say what was written since.
+#[tokio::test]
+async fn a_table_far_behind_says_nothing_to_the_cache_until_it_is_near_and_then_begins_anew() {
+    let bench = bench().await;
+    let events = some_history(&bench.stack).await;
+    let end = events.last().unwrap().position;
+    let (fold, cache) = (marvin_projections::fold_of::<Agents>(), Arc::new(Listening::default()));
+    let table = bench.stack.projector(fold.clone(), bench.store.clone()).await.table().clone();
+    let told = Told::new(Publisher::new(cache.clone(), key(&table), 1));
+    let (log, head) = watch::channel(end + CATCH_UP_POSITIONS + 1);
+    let mut projector = bench.stack.projector_telling(table, fold, bench.store.clone(), head, told.clone());
+    projector.resume().await.unwrap();
+    told.lock().await.again().await;
+    assert_eq!(cache.heard(), (1, 1), "it has written nothing yet");
+    let (last, before) = events.split_last().unwrap();
+    for event in before {
+        projector.take(std::slice::from_ref(event)).await.unwrap();
+        told.lock().await.again().await;
+    }
+    assert_eq!(cache.heard(), (1, 1));
+    log.send_replace(end);
+    let agent = bench.opened(projector.table()).await[0].id;
+    projector.take(std::slice::from_ref(last)).await.unwrap();
+    assert_eq!(cache.heard(), (2, 1), "nothing of what was told before");
+    told.lock().await.again().await;
+    let found = cache.get(&key(projector.table()), &[agent]).await.unwrap();
+    assert_eq!((cache.heard(), found.head.map(|head| head.position)), ((2, 2), Some(end)));
 }
 
 /// The cache was not told of what was written, and must not say that it reflects it.

@@ -23,7 +23,7 @@ use marvin_domain::{
 use marvin_projections::{Fold, Skips};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 pub struct Stack {
@@ -131,10 +131,22 @@ impl Stack {
         head: Position,
         cache: Arc<dyn Cache>,
     ) -> Projector {
+        let told = Told::new(Publisher::new(cache, key(&table), 1));
+        self.projector_telling(table, fold, store, watch::channel(head).1, told)
+    }
+
+    /// One whose cache somebody else tells as well.
+    pub fn projector_telling(
+        &self,
+        table: Table,
+        fold: Arc<dyn Fold>,
+        store: Arc<dyn ViewStore>,
+        head: watch::Receiver<Position>,
+        told: Arc<Mutex<Told>>,
+    ) -> Projector {
         let board = Board::new(store.clone(), [ViewId::of(&*fold)], Health::default());
         let documents = Documents::new(self.stores.sealer.clone());
-        let ground = Ground { store, documents, board, head: watch::channel(head).1 };
-        let told = Told::new(Publisher::new(cache, key(&table), 1));
+        let ground = Ground { store, documents, board, head };
         Projector::new(fold, table, 1, Skips::default(), ground, told)
     }
 

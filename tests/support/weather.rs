@@ -43,6 +43,12 @@ pub struct Weather {
     pub lost_stops: AtomicUsize,
     /// Documents and checkpoints of this table's version and build wait.
     pub holds_writes: watch::Sender<Option<(u32, u32)>>,
+    /// No table is dropped: whoever tries waits.
+    pub holds_drops: watch::Sender<bool>,
+    /// Drops that were begun.
+    pub drops: AtomicUsize,
+    /// Nobody can say what they read.
+    pub loses_notes: AtomicBool,
     /// Writes that were taken.
     pub writes: AtomicUsize,
     /// Happens between the first page of a list and the next.
@@ -64,6 +70,9 @@ impl Weather {
             holds_switch: AtomicBool::new(false),
             lost_stops: AtomicUsize::new(0),
             holds_writes: watch::Sender::default(),
+            holds_drops: watch::Sender::default(),
+            drops: AtomicUsize::new(0),
+            loses_notes: AtomicBool::new(false),
             writes: AtomicUsize::new(0),
             between_pages: Meanwhile::default(),
             before_load: Meanwhile::default(),
@@ -133,9 +142,14 @@ impl ViewStore for Weather {
         self.inner.cancel(table).await
     }
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
+        self.drops.fetch_add(1, SeqCst);
+        self.holds_drops.subscribe().wait_for(|is_held| !is_held).await.unwrap();
         self.inner.drop_table(table).await
     }
     async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
+        if self.loses_notes.load(SeqCst) {
+            return Err(away());
+        }
         self.inner.read_by_now(tables).await
     }
     async fn close(&self) -> Result<(), StoreError> {

@@ -6,7 +6,8 @@ use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
-    Filter, Found, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+    ABSENCE_MIN, Filter, Found, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId,
+    ViewStore,
     sql::{self, Dialect, Wanted},
 };
 use crate::{

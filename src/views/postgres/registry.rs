@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio_postgres::{Error, Row, Transaction};
 
 use super::{
-    Checkpoint, PostgresViews, STATEMENT_TIMEOUT, State, Stopped, Table, TableRow, ViewError, ViewId, error_of, settle,
+    ABSENCE_MIN, Checkpoint, PostgresViews, STATEMENT_TIMEOUT, State, Stopped, Table, TableRow, ViewError, ViewId,
+    error_of, settle,
     sql::{column_type, index_columns, quoted},
 };
 /// What [`row`] reads.
@@ -224,8 +225,7 @@ pub async fn read_by_now(views: &PostgresViews, tables: &[Table]) -> Result<(), 
     let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
     let versions: Vec<i64> = tables.iter().map(|table| table.version.into()).collect();
     let builds: Vec<i64> = tables.iter().map(|table| table.build.into()).collect();
-    let sql = "UPDATE $S.tables AS t SET read_at = clock_timestamp() \
-               FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS read (name, version, build) \
-               WHERE t.name = read.name AND t.version = read.version AND t.build = read.build";
-    views.query(sql, &[&names, &versions, &builds]).await.map(drop)
+    let absence_min_ms = i64::try_from(ABSENCE_MIN.as_millis()).unwrap_or(i64::MAX);
+    let sql = "SELECT $S.read_by_now($1, $2, $3, $4)";
+    views.query(sql, &[&names, &versions, &builds, &absence_min_ms]).await.map(drop)
 }

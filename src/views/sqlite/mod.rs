@@ -6,8 +6,8 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{
-    Filter, Found, ListQuery, PAGE_BYTES_MAX, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId,
-    ViewStore,
+    ABSENCE_MIN, Filter, Found, ListQuery, PAGE_BYTES_MAX, Page, SealedDocument, State, Stopped, Table, TableRow,
+    ViewError, ViewId, ViewStore,
     sql::{self, Dialect, Wanted},
 };
 use crate::{
@@ -202,7 +202,8 @@ impl ViewStore for SqliteViews {
         let tables = tables.to_vec();
         self.database
             .write(move |connection| {
-                tables.iter().try_for_each(|table| registry::read_by_now(connection, table)).map_err(StoreError::from)
+                registry::forgive_absence(connection)?;
+                Ok::<_, StoreError>(tables.iter().try_for_each(|table| registry::read_by_now(connection, table))?)
             })
             .await
             .map_err(ViewError::from)

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::time::Duration;
 
 use super::{
-    Checkpoint, DIALECT, NOW_MS, State, Stopped, StoreError, Table, TableRow, ViewError, ViewId, checkpoint_at,
-    sql::quoted,
+    ABSENCE_MIN, Checkpoint, DIALECT, NOW_MS, State, Stopped, StoreError, Table, TableRow, ViewError, ViewId,
+    checkpoint_at, sql::quoted,
 };
 
 /// One table's line.
@@ -253,6 +253,17 @@ pub fn dropped(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
         Ok(Table { name, version, build, fields: [].into(), indexes: [].into() })
     })?;
     tables.collect()
+}
+
+/// Notes that somebody is there. Where the note before is far back nobody was, and what passed since counts for no table.
+pub fn forgive_absence(connection: &Connection) -> rusqlite::Result<()> {
+    let forgive = format!(
+        "UPDATE tables SET read_at = min(read_at + {NOW_MS} - notes.noted_at, {NOW_MS}) \
+         FROM notes WHERE {NOW_MS} - notes.noted_at > {}",
+        ABSENCE_MIN.as_millis()
+    );
+    connection.execute(&forgive, [])?;
+    connection.execute(&format!("UPDATE notes SET noted_at = {NOW_MS}"), []).map(drop)
 }
 
 pub fn read_by_now(connection: &Connection, table: &Table) -> rusqlite::Result<()> {

@@ -1,28 +1,21 @@
-//! A table's life: built, read, kept up, rebuilt beside what serves, and dropped when nobody reads it.
+//! A table's life: built, read, kept up, and rebuilt beside what serves.
 use super::{Adapter, Names, Node, World, changed, is_live_at, named, view};
 use crate::wait::eventually;
-use marvin::{
-    log::checkpoint::Checkpoint,
-    views::{State, TableRow, ViewError, ViewStore},
-};
+use marvin::views::{State, TableRow, ViewError, ViewStore};
 use marvin_projections::fold_of;
 use rstest::rstest;
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use uuid::Uuid;
 
-/// As the keeper has it.
-const UNREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
 type One = Names<1>;
 type Two = Names<2>;
-type Three = Names<3>;
 
 /// The version of the projection whose document is answered.
-async fn version_read(node: &Node, id: Uuid) -> Result<u32, ViewError> {
+pub(super) async fn version_read(node: &Node, id: Uuid) -> Result<u32, ViewError> {
     Ok(node.views.get::<Two>(id, 0).await?.expect("it was created").version)
 }
 
-async fn some_agents(world: &World, count: usize) -> Uuid {
+pub(super) async fn some_agents(world: &World, count: usize) -> Uuid {
     let mut id = Uuid::nil();
     for number in 0..count {
         id = named(world, &format!("agent {number}"), "").await;
@@ -178,129 +171,6 @@ async fn a_keeper_that_is_killed_while_it_builds_is_followed_by_one_that_goes_on
     assert_eq!(world.assert_equal(fold_of::<One>()).await, (3, 0));
 }
 
-/// As after a day in which no process ran.
-async fn nobody_read_for_a_day(world: &World) {
-    match &world.database {
-        None => {
-            let path = world.stack.directory.path().join("data/views.db");
-            let file = rusqlite::Connection::open(path).unwrap();
-            file.busy_timeout(Duration::from_secs(5)).unwrap();
-            file.execute("UPDATE tables SET read_at = read_at - 90000000", []).unwrap();
-        }
-        Some(database) => {
-            let sql =
-                format!("UPDATE \"{}_views\".tables SET read_at = read_at - interval '25 hours'", database.instance);
-            database.stranger().await.batch_execute(&sql).await.unwrap();
-        }
-    }
-}
-
-#[rstest]
-#[case::sqlite(Adapter::Sqlite)]
-#[case::postgres(Adapter::Postgres)]
-#[tokio::test]
-async fn tables_that_nobody_read_for_a_day_are_dropped_and_none_that_is_read(#[case] adapter: Adapter) {
-    let world = adapter.world().await;
-    let id = some_agents(&world, 3).await;
-    let old = Node::keeping(&world, &[fold_of::<One>()]);
-    world.live(view::<One>()).await;
-    world.store.begin(view::<One>(), 0).await.unwrap();
-    let rebuilt = |rows: &[TableRow]| rows.iter().any(|row| row.table.build == 2 && row.state == State::Live);
-    world.until("it was rebuilt", view::<One>(), rebuilt).await;
-    assert_eq!(world.states(view::<One>()).await.len(), 2, "what was just retired stays");
-    old.closed().await;
-    world.store.holds_switch.store(true, SeqCst);
-    nobody_read_for_a_day(&world).await;
-    let new = Node::keeping(&world, &[fold_of::<Two>()]);
-    let states = async || world.states(view::<One>()).await;
-    eventually("the retired one is dropped", async || (states().await.len() == 1).then_some(())).await;
-    new.first_look().await;
-    assert_eq!(version_read(&new, id).await.unwrap(), 1, "what the new program reads meanwhile stays");
-    world.store.holds_switch.store(false, SeqCst);
-    eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
-    nobody_read_for_a_day(&world).await;
-    eventually("the old version is dropped", async || states().await.is_empty().then_some(())).await;
-    assert_eq!(world.states(view::<Two>()).await, [(1, State::Live)], "what is read stays");
-}
-
-#[rstest]
-#[case::sqlite(Adapter::Sqlite)]
-#[case::postgres(Adapter::Postgres)]
-#[tokio::test]
-async fn what_was_written_called_off_or_made_live_just_now_counts_as_read(#[case] adapter: Adapter) {
-    let world = adapter.world().await;
-    let begun = async |view| {
-        let table = world.store.begin(view, 0).await.unwrap().table;
-        world.store.take_over(&table, 1).await.unwrap();
-        table
-    };
-    let tables = [begun(view::<One>()).await, begun(view::<Two>()).await, begun(view::<Three>()).await];
-    nobody_read_for_a_day(&world).await;
-    let unread = async || {
-        let rows = world.store.tables().await.unwrap();
-        rows.iter().map(|row| row.unread_for > Duration::from_secs(60 * 60)).collect::<Vec<_>>()
-    };
-    assert_eq!(unread().await, [true, true, true]);
-    let checkpoint = Checkpoint { position: 1, event_id: Uuid::now_v7() };
-    world.store.store(&tables[0], Vec::new(), checkpoint, 1).await.unwrap();
-    assert_eq!(unread().await, [false, true, true]);
-    world.store.cancel(&tables[1]).await.unwrap();
-    assert_eq!(unread().await, [false, false, true]);
-    world.store.make_live(&tables[2], 1).await.unwrap();
-    assert_eq!(unread().await, [false, false, false]);
-    // What is written to a live table is no reader.
-    nobody_read_for_a_day(&world).await;
-    world.store.store(&tables[2], Vec::new(), checkpoint, 1).await.unwrap();
-    assert_eq!(unread().await, [true, true, true]);
-}
-
-#[rstest]
-#[case::sqlite(Adapter::Sqlite)]
-#[case::postgres(Adapter::Postgres)]
-#[tokio::test]
-async fn a_table_that_another_version_left_half_built_is_dropped_and_one_just_called_off_is_not(
-    #[case] adapter: Adapter,
-) {
-    let world = adapter.world().await;
-    let (left, called_off) =
-        (world.store.begin(view::<Three>(), 0).await.unwrap(), world.store.begin(view::<Two>(), 0).await.unwrap());
-    nobody_read_for_a_day(&world).await;
-    world.store.cancel(&called_off.table).await.unwrap();
-    let _node = Node::keeping(&world, &[fold_of::<One>()]);
-    world.until("what was left is dropped", view::<Three>(), |rows| rows.is_empty()).await;
-    assert_eq!(left.state, State::Building);
-    assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
-}
-
-/// As when all processes start after a day on which none ran.
-#[rstest]
-#[case::sqlite(Adapter::Sqlite)]
-#[case::postgres(Adapter::Postgres)]
-#[tokio::test]
-async fn processes_of_two_versions_that_start_together_keep_the_tables_of_both(#[case] adapter: Adapter) {
-    let world = adapter.world().await;
-    some_agents(&world, 3).await;
-    let both = async || {
-        let nodes = [Node::keeping(&world, &[fold_of::<Two>()]), Node::keeping(&world, &[fold_of::<One>()])];
-        world.live(view::<One>()).await;
-        world.live(view::<Two>()).await;
-        nodes
-    };
-    for node in both().await {
-        node.closed().await;
-    }
-    nobody_read_for_a_day(&world).await;
-    let new = Node::keeping(&world, &[fold_of::<Two>()]);
-    new.first_look().await;
-    // Looked at while nobody has read the older one.
-    world.live(view::<Two>()).await;
-    let _old = Node::keeping(&world, &[fold_of::<One>()]);
-    let noted = async || world.rows(view::<One>()).await.iter().all(|row| row.unread_for < UNREAD_MAX).then_some(());
-    eventually("the older one is read", noted).await;
-    assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
-    assert_eq!(world.states(view::<Two>()).await, [(1, State::Live)]);
-}
-
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
 #[case::postgres(Adapter::Postgres)]
@@ -329,27 +199,4 @@ async fn a_higher_version_that_is_called_off_leaves_the_older_one_alone_until_it
     world.store.begin(view::<Two>(), world.head()).await.unwrap();
     new.poke.notify_waiters();
     eventually("it switches", async || (version_read(&new, id).await.unwrap() == 2).then_some(())).await;
-}
-
-/// Notes are a minute apart, and may fail; what the process reads it knows by itself.
-#[rstest]
-#[case::sqlite(Adapter::Sqlite)]
-#[case::postgres(Adapter::Postgres)]
-#[tokio::test]
-async fn what_a_process_reads_it_does_not_drop_though_nobody_noted_it_for_a_day(#[case] adapter: Adapter) {
-    let world = adapter.world().await;
-    let id = some_agents(&world, 3).await;
-    let old = Node::keeping(&world, &[fold_of::<One>()]);
-    world.live(view::<One>()).await;
-    old.closed().await;
-    world.store.holds_switch.store(true, SeqCst);
-    nobody_read_for_a_day(&world).await;
-    let new = Node::keeping(&world, &[fold_of::<Two>()]);
-    let noted = |rows: &[TableRow]| rows.iter().all(|row| row.unread_for < UNREAD_MAX);
-    world.until("it notes what it reads", view::<One>(), noted).await;
-    world.store.begin(view::<Three>(), 0).await.unwrap();
-    nobody_read_for_a_day(&world).await;
-    world.until("what nobody reads is dropped", view::<Three>(), <[TableRow]>::is_empty).await;
-    assert_eq!(world.states(view::<One>()).await, [(1, State::Live)]);
-    assert_eq!(version_read(&new, id).await.unwrap(), 1);
 }

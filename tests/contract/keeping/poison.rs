@@ -64,6 +64,32 @@ async fn it_stops_that_projection_alone_and_goes_on_once_it_is_taken_out(#[case]
     assert_ne!(world.replayed(&fold_of::<Mended>()).await.len(), 0);
 }
 
+/// What a projection panics at is known; this is for all else that may.
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_projector_that_panics_stands_still_and_says_so_until_it_is_resumed(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    named(&world, "first", "").await;
+    let node = Node::keeping(&world, &[fold_of::<Mended>()]);
+    world.live(view::<Mended>()).await;
+    let before = world.head();
+    world.store.before_load.set(async { panic!("a person's words") });
+    named(&world, "second", "").await;
+    let rows = world.until("it stops", view::<Mended>(), |rows| stopped_at(rows) == [Some(before)]).await;
+    let reason = &rows[0].stopped.as_ref().unwrap().reason;
+    assert!(reason.contains("panicked") && !reason.contains("words"), "{reason}");
+    let told = async || node.health.degraded().into_iter().find(|part| part.name == "projection:names");
+    let part = eventually("it is told", told).await;
+    assert_eq!((part.position, part.reason), (Some(before), format!("stopped at position {before}: {reason}")));
+    world.store.resume(&rows[0].table).await.unwrap();
+    node.poke.notify_waiters();
+    world.live(view::<Mended>()).await;
+    eventually("it is well", async || node.health.degraded().is_empty().then_some(())).await;
+    assert_eq!(world.assert_equal(fold_of::<Mended>()).await, (2, 0));
+}
+
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
 #[case::postgres(Adapter::Postgres)]

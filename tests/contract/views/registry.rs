@@ -126,3 +126,37 @@ async fn what_stopped_a_table_stands_in_the_registry_until_it_is_resumed(#[case]
         assert_eq!(subject.row(&table).await.unwrap().stopped, None);
     }
 }
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_table_is_unread_for_the_time_in_which_somebody_was_there(#[case] adapter: Adapter) {
+    let subject = adapter.subject().await;
+    let (read, unread) = (subject.live(VIEW).await, subject.live(NEXT).await);
+    subject.store.read_by_now(&[read.clone(), unread.clone()]).await.unwrap();
+    let passes = async |table: &str, moment: &str, minutes: u32| {
+        let sqlite = format!("UPDATE {table} SET {moment} = {moment} - {}", minutes * 60_000);
+        let postgres = format!("UPDATE {table} SET {moment} = {moment} - interval '{minutes} minutes'");
+        subject.tamper(&sqlite, &postgres).await;
+    };
+    let minutes = async |table| subject.row(table).await.unwrap().unread_for.as_secs() / 60;
+    for _ in 0..3 {
+        passes("tables", "read_at", 4).await;
+        passes("notes", "noted_at", 4).await;
+        subject.store.read_by_now(std::slice::from_ref(&read)).await.unwrap();
+    }
+    assert_eq!((minutes(&read).await, minutes(&unread).await), (0, 12), "a few notes may be lost");
+    passes("tables", "read_at", 10_000).await;
+    passes("notes", "noted_at", 10_000).await;
+    subject.put(&unread, Vec::new(), 5).await;
+    assert_eq!(
+        (minutes(&read).await, minutes(&unread).await),
+        (10_000, 10_012),
+        "nobody has said yet that they are there"
+    );
+    for _ in 0..2 {
+        subject.store.read_by_now(&[]).await.unwrap();
+        assert_eq!((minutes(&read).await, minutes(&unread).await), (0, 12));
+    }
+}

@@ -98,7 +98,7 @@ async fn a_start_gives_the_runtime_back_what_a_restore_left_out() {
     for lost in [
         format!("REVOKE CREATE ON SCHEMA {schema} FROM {role}"),
         format!("REVOKE USAGE ON SCHEMA {schema} FROM {role}"),
-        format!("REVOKE ALL ON tables, builds FROM {role}"),
+        format!("REVOKE ALL ON tables, builds, notes FROM {role}"),
         format!("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} FROM {role}"),
         format!("ALTER TABLE view_things_1_1 OWNER TO CURRENT_USER; GRANT ALL ON view_things_1_1 TO {role}"),
     ] {
