@@ -16,6 +16,7 @@ use crate::{
         subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
         tail::Wanted,
     },
+    store::chain,
 };
 
 /// Lanes that fold side by side: as many cores as are worth it beside the reader of the log and the store.
@@ -277,14 +278,6 @@ fn follow_error(error: &ViewError, position: Position) -> FollowError {
         ViewError::UnknownField(_) | ViewError::Corrupt { .. } | ViewError::Building { .. } => {
             FollowError::Stop { position, reason: error.to_string() }
         }
-    }
-}
-
-fn chain(failure: &FoldError) -> String {
-    use std::error::Error;
-    match failure.source() {
-        Some(source) => format!("{failure}: {source}"),
-        None => failure.to_string(),
     }
 }
 

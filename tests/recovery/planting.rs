@@ -3,8 +3,9 @@ use chrono::Utc;
 use marvin::{
     config::{Flags, Settings},
     dispatch::{CommandMeta, Dispatcher},
-    log::{Append, StreamAppend},
+    log::{Append, NewEvent, StreamAppend},
     stores::Stores,
+    views::documents::Documents,
 };
 use marvin_domain::{
     Actor, AggregateKind, Directed, Event, Metadata, Name, StreamId,
@@ -110,4 +111,68 @@ async fn order(launch: &Launch, task: Uuid, commands: impl IntoIterator<Item = T
     }
     stores.close().await;
     position
+}
+
+/// Something unreadable in the log or in a view: each quotes [`WORDS`] where it does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    EventFacts,
+    EventPersonal,
+    EventMetadata,
+    /// Of a type that this program does not know, with a name of any length.
+    EventType,
+    DocumentFacts,
+    DocumentPersonal,
+}
+
+/// What a person might have written.
+pub const WORDS: &str = "I am afraid of spiders";
+
+/// Writes it about a task of a stopped server: into the log behind everything, or over the document.
+pub async fn plant_unreadable(launch: &Launch, task: Uuid, person: Uuid, what: Unreadable) {
+    let stores = stores(launch).await;
+    match what {
+        Unreadable::DocumentFacts | Unreadable::DocumentPersonal => overwrite(&stores, task, person, what).await,
+        _ => append_unreadable(&stores, task, person, what).await,
+    }
+    stores.close().await;
+}
+
+fn quoting_words() -> Vec<u8> {
+    serde_json::to_vec(WORDS).unwrap()
+}
+
+async fn append_unreadable(stores: &Stores, task: Uuid, person: Uuid, what: Unreadable) {
+    let (stream, event_id) = (StreamId { kind: AggregateKind::Task, id: task }, Uuid::now_v7());
+    let expected = stores.log.read_stream(stream, 0, 1_000).await.unwrap().last().unwrap().sequence;
+    let unknown: &'static str = "x".repeat(10_000).leak();
+    let event_type = if what == Unreadable::EventType { unknown } else { "completed" };
+    let place = [&(expected + 1).to_be_bytes()[..], event_id.as_bytes(), &1_u16.to_be_bytes(), event_type.as_bytes()];
+    let completed = json!({ "attempt": 1, "agent_id": Uuid::nil(), "requested_by": person });
+    let facts = if what == Unreadable::EventFacts { quoting_words() } else { serde_json::to_vec(&completed).unwrap() };
+    let personal = (what == Unreadable::EventPersonal).then(|| (quoting_words(), person));
+    let scope = [b"task/", &task.as_bytes()[..]].concat();
+    let payload = stores.sealer.seal(&scope, &place.concat(), &facts, personal).await.unwrap();
+    let actor = if what == Unreadable::EventMetadata { WORDS } else { "system" };
+    let metadata = json!({ "actor": actor, "correlation": event_id, "subject": person }).to_string();
+    let event = NewEvent { event_id, event_type, event_version: 1, payload, metadata };
+    let streams = vec![StreamAppend { stream, expected, events: vec![event] }];
+    stores.log.append(Append { command_id: event_id, digest: None, streams }).await.unwrap();
+}
+
+async fn overwrite(stores: &Stores, task: Uuid, person: Uuid, what: Unreadable) {
+    let documents = Documents::new(stores.sealer.clone());
+    let rows = stores.views.tables().await.unwrap();
+    let row = rows.into_iter().find(|row| row.table.name == "tasks").unwrap();
+    let sealed = stores.views.load(&row.table, &[task]).await.unwrap().documents;
+    let mut document = documents.open(&row.table, sealed).await.unwrap().pop().unwrap();
+    match what {
+        Unreadable::DocumentFacts => document.facts = quoting_words(),
+        _ => document.personal = Some(quoting_words()),
+    }
+    // Newer than what stands there, and older than anything to come.
+    (document.position, document.subject) = (document.position + 1, Some(person));
+    assert!(document.position <= row.checkpoint.position);
+    let sealed = documents.seal(&row.table, vec![document]).await.unwrap();
+    stores.views.store(&row.table, sealed, row.checkpoint, row.token).await.unwrap();
 }
