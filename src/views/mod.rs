@@ -17,6 +17,7 @@ pub mod board;
 pub mod documents;
 pub mod equality;
 pub mod keeper;
+mod load;
 mod pace;
 pub mod postgres;
 pub mod projector;

@@ -6,9 +6,8 @@ use marvin_domain::{Envelope, Event, Position, user::UserEvent};
 use marvin_projections::{Fold, FoldError, Lane, Plan, Skips, Touch};
 use std::{mem, sync::Arc};
 use tokio::sync::{Mutex, watch};
-use uuid::Uuid;
 
-use super::{SealedDocument, Table, ViewError, ViewStore, board::Board, documents::Documents};
+use super::{SealedDocument, Table, ViewError, ViewStore, board::Board, documents::Documents, load::load_within};
 use crate::{
     cache::{Entry, TableKey, publisher::Publisher},
     log::{
@@ -242,7 +241,8 @@ async fn fold_lane(
     table: &Table,
     bytes_max: usize,
 ) -> Result<Folded, ViewError> {
-    let Some(loaded) = load(ground, table, &lane.missing(touches), bytes_max).await? else {
+    let missing = lane.missing(touches);
+    let Some(loaded) = load_within(&*ground.store, table, &missing, LOAD_DOCUMENTS, bytes_max).await? else {
         return Ok(Folded::TooMuch);
     };
     let loaded = ground.documents.open(table, loaded).await?;
@@ -250,25 +250,6 @@ async fn fold_lane(
         Ok(changed) => Folded::Sealed(ground.documents.seal(table, changed).await?),
         Err(failure) => Folded::Failed(failure),
     })
-}
-
-/// None when the documents have more than `bytes_max` bytes, and are more than one.
-async fn load(
-    ground: &Ground,
-    table: &Table,
-    ids: &[Uuid],
-    bytes_max: usize,
-) -> Result<Option<Vec<SealedDocument>>, ViewError> {
-    let (mut loaded, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-    for ids in ids.chunks(LOAD_DOCUMENTS) {
-        let page = ground.store.load(table, ids).await?.documents;
-        bytes += page.iter().map(|document| document.body.len()).sum::<usize>();
-        loaded.extend(page);
-        if bytes > bytes_max && loaded.len() > 1 {
-            return Ok(None);
-        }
-    }
-    Ok(Some(loaded))
 }
 
 fn follow_error(error: &ViewError, position: Position) -> FollowError {
