@@ -21,7 +21,7 @@ use super::support::Launch;
 const APPEND_EVENTS: usize = 1_000;
 
 /// The stores of a stopped server, opened in this process.
-async fn stores(launch: &Launch) -> Stores {
+pub async fn stores(launch: &Launch) -> Stores {
     let database = launch.database();
     let flags = Flags {
         data_dir: Some(launch.data_dir().display().to_string()),
@@ -61,16 +61,40 @@ pub async fn poison(launch: &Launch) -> u64 {
     plant(launch, an_agent(), vec![Event::Agent(AgentPaused {}.into())]).await
 }
 
-/// An agent that is paused and resumed again and again: many events of one document. Answers where the log ends.
-pub async fn long_history(launch: &Launch, events: usize) -> u64 {
+fn created(name: &str) -> Event {
     let created = AgentCreated {
-        name: Name::parse("Restless").unwrap(),
+        name: Name::parse(name).unwrap(),
         description: String::new(),
         kind: "rules".into(),
         config: json!({ "rules": [] }).into(),
         limits: Limits::default(),
     };
-    let mut history: Vec<Event> = vec![Event::Agent(created.into())];
+    Event::Agent(created.into())
+}
+
+/// So many agents, each a document: none of their events can be lost unseen. Answers where the log ends.
+pub async fn many_agents(launch: &Launch, agents: usize) -> u64 {
+    let stores = stores(launch).await;
+    let (actor, correlation) = (Actor::System, Uuid::now_v7());
+    let metadata = Metadata { actor, subject: None, correlation, causation: None, digest: None };
+    let mut position = 0;
+    for begun in (0..agents).step_by(APPEND_EVENTS) {
+        let mut streams = Vec::new();
+        for _ in begun..agents.min(begun + APPEND_EVENTS) {
+            let stream = an_agent();
+            let events = vec![stores.codec.seal(stream, 1, &created("One of many"), &metadata).await.unwrap()];
+            streams.push(StreamAppend { stream, expected: 0, events });
+        }
+        let append = Append { command_id: Uuid::now_v7(), digest: None, streams };
+        position = stores.log.append(append).await.unwrap().position;
+    }
+    stores.close().await;
+    position
+}
+
+/// An agent that is paused and resumed again and again: many events of one document. Answers where the log ends.
+pub async fn long_history(launch: &Launch, events: usize) -> u64 {
+    let mut history: Vec<Event> = vec![created("Restless")];
     for number in 1..events {
         history.push(match number % 2 {
             1 => Event::Agent(AgentPaused {}.into()),
