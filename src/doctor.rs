@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     dispatch::{DispatchError, Dispatcher},
+    health::bounded,
     log::{
         EventLog,
         codec::Codec,
@@ -37,9 +38,6 @@ use crate::{
         sqlite::SqliteViews,
     },
 };
-
-/// Characters of the reason why a view is stopped: all of any that this program gives, and little enough for one answer.
-pub const REASON_CHARS_MAX: usize = 500;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
@@ -220,8 +218,8 @@ impl From<Comparison> for ComparedView {
             position,
             documents,
             findings,
-            stopped: stopped
-                .map(|stopped| Stopped { reason: stopped.reason.chars().take(REASON_CHARS_MAX).collect(), ..stopped }),
+            // Another program may have written it.
+            stopped: stopped.map(|stopped| Stopped { reason: bounded(stopped.reason), ..stopped }),
         }
     }
 }

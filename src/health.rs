@@ -6,6 +6,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// Characters of the reason why something is not well: all of any that this program gives, and little enough for a log's line and
+/// for one answer about all views. What a damaged row says of itself may be in it, and be of any length.
+pub const REASON_CHARS_MAX: usize = 500;
+
+/// The reason, or its first [`REASON_CHARS_MAX`] characters.
+pub fn bounded(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS_MAX) {
+        reason.truncate(end);
+    }
+    reason
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
     #[default]
@@ -64,7 +76,7 @@ impl Health {
 
     /// Names a part that is not well, and why. The same name again replaces what was said of it.
     pub fn degrade(&self, name: &str, reason: impl Into<String>, position: Option<Position>) {
-        let degraded = Degraded { name: name.to_owned(), reason: reason.into(), position };
+        let degraded = Degraded { name: name.to_owned(), reason: bounded(reason.into()), position };
         self.state().degraded.insert(name.to_owned(), degraded);
     }
 

@@ -7,7 +7,7 @@ use serde::{
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
-use crate::{AggregateKind, Event};
+use crate::{AggregateKind, Event, Misfit};
 
 /// Counts the events of the whole log: 1, 2, 3 … in commit order.
 pub type Position = u64;
@@ -172,7 +172,7 @@ pub enum DecodeError {
         version: u16,
         part: &'static str,
         #[source]
-        source: serde_json::Error,
+        source: Misfit,
     },
 }
 
@@ -277,8 +277,8 @@ macro_rules! events {
                     let (facts, personal) = older.lift($crate::upcast::UPCASTERS, facts, personal)?;
                     return Self::decode(event_type, current, &facts, personal.as_deref());
                 }
-                let malformed = |part| move |source| $crate::DecodeError::Malformed {
-                    kind, event_type: event_type.into(), version, part, source,
+                let malformed = |part| move |error: serde_json::Error| $crate::DecodeError::Malformed {
+                    kind, event_type: event_type.into(), version, part, source: error.into(),
                 };
                 match event_type {
                     $($type => {

@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod event;
 pub mod ids;
+pub mod misfit;
 pub mod name;
 pub mod process;
 pub mod upcast;
@@ -20,6 +21,7 @@ pub mod user;
 
 pub use aggregate::{Refusal, RefusalKind, Refuse, Rooted};
 pub use event::{Actor, DecodeError, Envelope, Metadata, Personal, Position, Sequence, StreamId};
+pub use misfit::Misfit;
 pub use name::Name;
 
 // The one registration of an aggregate: its module's types become variants of `AggregateKind`, `Event`, `Command` and `State`.

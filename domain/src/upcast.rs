@@ -2,10 +2,9 @@
 //!
 //! One upcaster is one function from a type's version to the next; decoding runs them oldest first. The log keeps what was
 //! written for ever, so an upcaster is never changed or removed. docs/evolution.md shows how a version is raised.
-use serde::de::Error;
 use serde_json::{Map, Value};
 
-use crate::{AggregateKind, DecodeError};
+use crate::{AggregateKind, DecodeError, Misfit};
 
 /// An event's stored parts as JSON.
 pub type Facts = Map<String, Value>;
@@ -44,9 +43,9 @@ pub struct Older<'a> {
 }
 
 impl Older<'_> {
-    fn malformed(self, part: &'static str, source: serde_json::Error) -> DecodeError {
+    fn malformed(self, part: &'static str, source: impl Into<Misfit>) -> DecodeError {
         let Self { kind, event_type, version, .. } = self;
-        DecodeError::Malformed { kind, event_type: event_type.into(), version, part, source }
+        DecodeError::Malformed { kind, event_type: event_type.into(), version, part, source: source.into() }
     }
 
     /// The parts as the current version has them, lifted by those of `upcasters` that fit, oldest first.
@@ -71,7 +70,7 @@ impl Older<'_> {
                 return Err(DecodeError::Unknown { kind: self.kind, event_type, version, known });
             };
             (upcaster.upcast)(&mut facts, personal.as_mut())
-                .map_err(|reason| self.malformed("parts", serde_json::Error::custom(reason)))?;
+                .map_err(|reason| self.malformed("parts", Misfit::of(reason)))?;
         }
         Ok((crate::event::to_json(&facts), personal.as_ref().map(crate::event::to_json)))
     }

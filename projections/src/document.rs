@@ -1,5 +1,5 @@
 //! Documents as a view store keeps them: facts, a personal part of one person, and the keys they are found by.
-use marvin_domain::Position;
+use marvin_domain::{Misfit, Position};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{borrow::Cow, fmt};
 use uuid::Uuid;
@@ -150,7 +150,7 @@ impl RawDocument {
     ///
     /// # Errors
     /// When the bytes are not a document of this type.
-    pub fn open<D: Document>(&self) -> Result<D, serde_json::Error> {
+    pub fn open<D: Document>(&self) -> Result<D, Misfit> {
         let mut document: D = serde_json::from_slice(&self.facts)?;
         if let Some(personal) = &self.personal {
             document.fill_personal(personal)?;

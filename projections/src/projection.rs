@@ -1,5 +1,5 @@
 //! What a projection is, and how its own code is run.
-use marvin_domain::{AggregateKind, Envelope, Position};
+use marvin_domain::{AggregateKind, Envelope, Misfit, Position};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -41,7 +41,7 @@ pub enum FoldError {
         position: Position,
         id: Uuid,
         #[source]
-        source: serde_json::Error,
+        source: Misfit,
     },
     #[error("the projection panicked at position {position}: {message}")]
     Panicked { position: Position, message: &'static str },

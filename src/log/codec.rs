@@ -1,11 +1,14 @@
 //! Between events and sealed rows: seals an event for its place in its stream, opens rows into envelopes.
-use marvin_domain::{Envelope, Event, Metadata, Sequence, StreamId};
+use marvin_domain::{Envelope, Event, Metadata, Misfit, Sequence, StreamId};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{NewEvent, ReadError, StoredEvent};
-use crate::security::sealer::{Opened, SealError, Sealed, Sealer, Spot};
+use crate::{
+    security::sealer::{Opened, SealError, Sealed, Sealer, Spot},
+    store::chain,
+};
 
 /// Rows from which on a page is opened in two parts: some hundred microseconds of work, against a few for handing it over.
 const PARTED_ROWS_MIN: usize = 128;
@@ -84,10 +87,10 @@ impl Codec {
     /// # Errors
     /// `Corrupt` when they do not open, or when this program does not know the row's type.
     pub fn open_facts(&self, row: &StoredEvent) -> Result<Event, ReadError> {
-        let corrupt = |reason: String| ReadError::Corrupt { position: row.position, reason };
+        let corrupt = |reason: String| ReadError::corrupt(row.position, reason);
         let facts = self.sealer.open_facts(&scope(row.stream), &place_of(row), &row.payload).map_err(corrupt)?;
         Event::decode(row.stream.kind, &row.event_type, row.event_version, &facts, None)
-            .map_err(|error| corrupt(error.to_string()))
+            .map_err(|error| corrupt(chain(&error)))
     }
 
     /// Words are absent only when the person whom the event is about was erased: not because they were cut off, nor because
@@ -126,11 +129,12 @@ impl Drop for Part {
 }
 
 fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
-    let corrupt = |reason: String| ReadError::Corrupt { position: row.position, reason };
+    let corrupt = |reason: String| ReadError::corrupt(row.position, reason);
     let personal = opened.personal.as_deref();
     let event = Event::decode(row.stream.kind, &row.event_type, row.event_version, &opened.facts, personal)
-        .map_err(|error| corrupt(error.to_string()))?;
-    let metadata = serde_json::from_str(&row.metadata).map_err(|error| corrupt(error.to_string()))?;
+        .map_err(|error| corrupt(chain(&error)))?;
+    let metadata = serde_json::from_str(&row.metadata)
+        .map_err(|error| corrupt(format!("its metadata do not fit: {}", Misfit::from(error))))?;
     Ok(Envelope {
         position: row.position,
         stream: row.stream,

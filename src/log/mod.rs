@@ -18,7 +18,7 @@ pub mod sqlite;
 pub mod subscription;
 pub mod tail;
 
-use crate::store::StoreError;
+use crate::{health::bounded, store::StoreError};
 
 /// Events of one command: the largest is a rule that tells a whole role, 1,000 people, and records its step.
 pub const APPEND_EVENTS_MAX: usize = 1_024;
@@ -120,6 +120,13 @@ pub enum ReadError {
     /// An event that cannot be read. Whoever follows the log stops here; it is never skipped.
     #[error("the event at position {position} cannot be read: {reason}")]
     Corrupt { position: Position, reason: String },
+}
+
+impl ReadError {
+    /// Of a row that says something about itself, which may have any length.
+    fn corrupt(position: Position, reason: String) -> Self {
+        Self::Corrupt { position, reason: bounded(reason) }
+    }
 }
 
 /// Whether a page that was asked for with `limit` ended at a limit, so that more may stand behind it.

@@ -301,7 +301,7 @@ fn collect(connection: &Connection, sql: &str, params: impl rusqlite::Params) ->
 fn unreadable_row(row: &Row<'_>, error: rusqlite::Error) -> ReadError {
     match (error, row.get(0)) {
         (rusqlite::Error::FromSqlConversionFailure(_, _, reason), Ok(position)) => {
-            ReadError::Corrupt { position: as_u64(position), reason: reason.to_string() }
+            ReadError::corrupt(as_u64(position), reason.to_string())
         }
         (error, _) => StoreError::from(error).into(),
     }

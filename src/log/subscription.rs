@@ -10,7 +10,10 @@ use super::{
     checkpoint::Checkpoint,
     tail::{Page, Tail, Wanted},
 };
-use crate::{health::Health, store::chain};
+use crate::{
+    health::{Health, bounded},
+    store::chain,
+};
 
 /// Events read per batch: large enough to amortise a transaction, small enough to replay cheaply after a crash.
 pub const BATCH_EVENTS_MAX: u32 = 500;
@@ -167,12 +170,14 @@ pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health
             Err(error) => error,
         };
         match error {
-            FollowError::Stop { position, ref reason } => {
+            FollowError::Stop { position, reason } => {
+                let reason = bounded(reason);
                 error!(follower = name, position, reason, "a follower of the log stopped");
-                health.degrade(&name, error.to_string(), Some(position));
-                return Halted { position, reason: reason.clone() };
+                health.degrade(&name, format!("stopped at position {position}: {reason}"), Some(position));
+                return Halted { position, reason };
             }
             FollowError::Again(reason) => {
+                let reason = bounded(reason);
                 warn!(follower = name, reason, "a follower of the log will try again");
                 health.degrade(&name, reason, None);
                 tokio::time::sleep(pause).await;

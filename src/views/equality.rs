@@ -20,8 +20,11 @@ use crate::log::{EventLog, ReadError, codec::Codec};
 
 /// Events read and folded at once.
 const BATCH_EVENTS: u32 = 1_000;
-/// Documents opened at once, of either side: with the largest tasks, some hundred MB.
-const PAGE_DOCUMENTS: u32 = 100;
+/// Documents of a page, of either side: what a statement of a list is cut off at, so that no more is read than is asked for. Where
+/// they are large, a list answers fewer.
+const PAGE_DOCUMENTS: u32 = 51;
+/// Documents loaded by one query, to be looked at again. Few, since each may be as large as a task's input and output.
+const LOAD_DOCUMENTS: usize = 8;
 /// Differing documents that are named, of each table: enough to look into, few enough to read and for one answer.
 pub const NAMED_MAX: usize = 20;
 /// Times that the documents are looked at again which others have changed meanwhile. Each look takes less time than the one
@@ -207,16 +210,18 @@ impl Comparer {
             }
             self.catch_up(pair).await?;
             let mut restless = Vec::new();
-            let shown = self.load(&self.live, &pair.row.table, &doubtful).await?;
-            let folded = self.load(&self.fresh, pair.replay.table(), &doubtful).await?;
-            for id in doubtful {
-                let shown = shown.get(&id);
-                let opened = shown.and_then(|found| found.document.as_ref());
-                if opened.is_some_and(|document| document.position > pair.replay.position()) {
-                    // The replay has not got there yet.
-                    restless.push(id);
-                } else if let Some(difference) = difference(shown, folded.get(&id)) {
-                    findings.add(id, difference);
+            for ids in doubtful.chunks(LOAD_DOCUMENTS) {
+                let shown = self.load(&self.live, &pair.row.table, ids).await?;
+                let folded = self.load(&self.fresh, pair.replay.table(), ids).await?;
+                for id in ids {
+                    let shown = shown.get(id);
+                    let opened = shown.and_then(|found| found.document.as_ref());
+                    if opened.is_some_and(|document| document.position > pair.replay.position()) {
+                        // The replay has not got there yet.
+                        restless.push(*id);
+                    } else if let Some(difference) = difference(shown, folded.get(id)) {
+                        findings.add(*id, difference);
+                    }
                 }
             }
             doubtful = restless;

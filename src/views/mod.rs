@@ -18,6 +18,7 @@ pub mod documents;
 mod dropper;
 pub mod equality;
 pub mod keeper;
+mod load;
 mod pace;
 pub mod postgres;
 pub mod projector;

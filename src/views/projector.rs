@@ -6,9 +6,8 @@ use marvin_domain::{Envelope, Event, Position, user::UserEvent};
 use marvin_projections::{Fold, FoldError, Lane, Plan, Skips, Touch};
 use std::{mem, sync::Arc};
 use tokio::sync::{Mutex, watch};
-use uuid::Uuid;
 
-use super::{SealedDocument, Table, ViewError, ViewStore, board::Board, documents::Documents};
+use super::{SealedDocument, Table, ViewError, ViewStore, board::Board, documents::Documents, load::load_within};
 use crate::{
     cache::{Entry, TableKey, publisher::Publisher},
     log::{
@@ -16,6 +15,7 @@ use crate::{
         subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
         tail::Wanted,
     },
+    store::chain,
 };
 
 /// Lanes that fold side by side: as many cores as are worth it beside the reader of the log and the store.
@@ -262,7 +262,8 @@ async fn fold_lane(
     table: &Table,
     bytes_max: usize,
 ) -> Result<Folded, ViewError> {
-    let Some(loaded) = load(ground, table, &lane.missing(touches), bytes_max).await? else {
+    let missing = lane.missing(touches);
+    let Some(loaded) = load_within(&*ground.store, table, &missing, LOAD_DOCUMENTS, bytes_max).await? else {
         return Ok(Folded::TooMuch);
     };
     let loaded = ground.documents.open(table, loaded).await?;
@@ -272,25 +273,6 @@ async fn fold_lane(
     })
 }
 
-/// None when the documents have more than `bytes_max` bytes, and are more than one.
-async fn load(
-    ground: &Ground,
-    table: &Table,
-    ids: &[Uuid],
-    bytes_max: usize,
-) -> Result<Option<Vec<SealedDocument>>, ViewError> {
-    let (mut loaded, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-    for ids in ids.chunks(LOAD_DOCUMENTS) {
-        let page = ground.store.load(table, ids).await?.documents;
-        bytes += page.iter().map(|document| document.body.len()).sum::<usize>();
-        loaded.extend(page);
-        if bytes > bytes_max && loaded.len() > 1 {
-            return Ok(None);
-        }
-    }
-    Ok(Some(loaded))
-}
-
 fn follow_error(error: &ViewError, position: Position) -> FollowError {
     match error {
         // Whoever took the table over, or called it off, lets this projector know by other ways.
@@ -298,14 +280,6 @@ fn follow_error(error: &ViewError, position: Position) -> FollowError {
         ViewError::UnknownField(_) | ViewError::Corrupt { .. } | ViewError::Building { .. } => {
             FollowError::Stop { position, reason: error.to_string() }
         }
-    }
-}
-
-fn chain(failure: &FoldError) -> String {
-    use std::error::Error;
-    match failure.source() {
-        Some(source) => format!("{failure}: {source}"),
-        None => failure.to_string(),
     }
 }
 

@@ -3,13 +3,19 @@ use marvin_domain::{Envelope, Position};
 use marvin_projections::{Fold, FoldError, Lane, Skips};
 use std::sync::Arc;
 
-use super::{Table, ViewError, ViewId, ViewStore, documents::Documents};
+use super::{Table, ViewError, ViewId, ViewStore, documents::Documents, load::load_within};
 use crate::log::{ReadError, checkpoint::Checkpoint, subscription::BATCH_EVENTS_MAX, tail::Tail};
 
 /// What it writes under: nobody else writes to its table.
 const TOKEN: u64 = 1;
 /// Documents kept in memory from batch to batch, as JSON: so much that few are read back, with every projection at it at once.
 const LANE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Sealed bytes of documents that a batch may load: a server replays beside everything else that it does. A batch that touches more
+/// is folded in halves.
+const LOADED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Documents loaded by one query. Few, since each may be as large as a task's input and output; and it is the replay's own store,
+/// which is asked for each by itself in any case.
+const LOAD_DOCUMENTS: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -64,11 +70,25 @@ impl Replay {
     pub async fn take(&mut self, events: &[Arc<Envelope>], upto: Position) -> Result<(), ReplayError> {
         let begin = events.partition_point(|event| event.position <= self.position);
         let end = events.partition_point(|event| event.position <= upto);
-        let Some(events) = events.get(begin..end) else { return Ok(()) };
+        match events.get(begin..end) {
+            Some(events) => self.project(events).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn project(&mut self, events: &[Arc<Envelope>]) -> Result<(), ReplayError> {
         let mut plan = self.fold.plan(events, &self.skips, 1);
+        // What one event touches is loaded, however much that is.
+        let bytes_max = if events.len() == 1 { usize::MAX } else { LOADED_BYTES_MAX };
         let changed = loop {
             let touches = &plan.lanes[0];
-            let loaded = self.store.load(&self.table, &self.lane.missing(touches)).await?.documents;
+            let missing = self.lane.missing(touches);
+            let loaded = load_within(&*self.store, &self.table, &missing, LOAD_DOCUMENTS, bytes_max).await?;
+            let Some(loaded) = loaded else {
+                let (front, back) = events.split_at(events.len() / 2);
+                Box::pin(self.project(front)).await?;
+                return Box::pin(self.project(back)).await;
+            };
             let loaded = self.documents.open(&self.table, loaded).await?;
             match self.lane.fold(loaded, touches) {
                 Ok(changed) => break changed,
@@ -76,8 +96,8 @@ impl Replay {
             }
         };
         let failure = plan.failure;
-        let end = failure.as_ref().map_or(upto, |failure| failure.position().saturating_sub(1));
-        if let Some(last) = events.iter().rev().find(|event| event.position <= end) {
+        let is_folded = |event: &&Arc<Envelope>| failure.as_ref().is_none_or(|it| event.position < it.position());
+        if let Some(last) = events.iter().rev().find(is_folded) {
             let sealed = self.documents.seal(&self.table, changed).await?;
             self.store.store(&self.table, sealed, Checkpoint::behind(last), TOKEN).await?;
             self.lane.keep();

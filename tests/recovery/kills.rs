@@ -9,6 +9,8 @@ use super::{
     support::{Client, Server, eventually},
 };
 
+mod rebuilding;
+
 const KILLS: usize = 5;
 /// Tasks acknowledged between two kills, at least.
 const ACKNOWLEDGED_MIN: usize = 200;

@@ -11,6 +11,7 @@ use super::{
     doctor::diagnose,
     journal,
     kills::{all_ended, views_reach},
+    planting::many_agents,
     support::{Client, Database, Launch, PASSWORD, Server, eventually, user},
 };
 
@@ -236,6 +237,66 @@ async fn a_database_that_is_not_there_stops_the_start_with_the_settings_name() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!((refused.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("MARVIN_DATABASE_URL") && !said.contains("p4ssw0rd"), "{said}");
+}
+
+/// Agents that a debug build folds for a second or two.
+const AGENTS: usize = 20_000;
+
+/// The agents' table that is being filled, by its build, and how far it is.
+async fn filled(database: &Database) -> Option<(i64, u64)> {
+    let sql = "SELECT build, position FROM SCHEMA.tables WHERE name = 'agents' AND state = 'building'";
+    let sql = sql.replace("SCHEMA", &format!("{}_views", database.instance));
+    let row = database.stranger().await.query_opt(&sql, &[]).await.unwrap()?;
+    Some((row.get(0), row.get::<_, i64>(1).cast_unsigned()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_of_a_node_that_was_killed_is_finished_by_the_other() {
+    let database = Database::shared();
+    let first = first_node(&database);
+    let admin = Client::admin(&first).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.task_done(&agent, json!({ "marker": 0 })).await;
+    let stopped = first.stop();
+    let end = many_agents(stopped.launch(), AGENTS).await;
+    let first = stopped.start();
+    let here = admin.at(&first);
+    views_reach(&here, end).await;
+    let agents = async |node: &Client| node.get("/api/v1/projections/agents").await.expect(200).json();
+    // It had every duty before there was another.
+    let rebuilds = agents(&here).await["holder"].clone();
+    assert!(rebuilds.is_string(), "{rebuilds}");
+    let second = next_node(&database, &first);
+    let there = admin.at(&second);
+    let ordered = there.order("/api/v1/projections/agents/rebuild").await.expect(202).json();
+    assert_eq!(ordered["rebuild"]["position"], 0);
+    eventually("the rebuild is under way", async || {
+        let position = agents(&there).await["rebuild"]["position"].as_u64();
+        assert!(position.is_some(), "it was done before it could be killed");
+        position.filter(|position| *position > 0)
+    })
+    .await;
+    first.kill9();
+    // The other node may not go on before the lease has run out.
+    let (build, reached) = filled(&database).await.expect("it was done before it could be killed");
+    assert!((1..end).contains(&reached), "{reached}");
+    let after = agents(&there).await;
+    assert_eq!(after["holder"], rebuilds, "the lease of the killed node still stands");
+    let after = eventually("the other node has rebuilt it", async || {
+        let agents = agents(&there).await;
+        let reached_then = agents["rebuild"]["position"].as_u64();
+        assert!(reached_then.is_none_or(|position| position >= reached), "it began anew: {agents}");
+        (agents["rebuild"].is_null() && agents["state"] == "live" && agents["lag"] == 0).then_some(agents)
+    })
+    .await;
+    assert!(after["holder"].is_string() && after["holder"] != rebuilds, "{after}");
+    let head = there.head().await;
+    views_reach(&there, head).await;
+    let stopped = second.stop();
+    let sql = "SELECT build FROM SCHEMA.tables WHERE name = 'agents' AND state = 'live'";
+    let sql = sql.replace("SCHEMA", &format!("{}_views", database.instance));
+    assert_eq!(database.stranger().await.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0), build);
+    diagnose(stopped.launch()).expect_equal(head);
 }
 
 /// As a restored older dump of the log's schema leaves it: the newest events are gone, what followed them is not.

@@ -55,6 +55,8 @@ pub struct Weather {
     pub between_pages: Meanwhile,
     /// Happens before documents are loaded.
     pub before_load: Meanwhile,
+    /// Bytes of documents that one query loaded, at most.
+    pub loaded_bytes: AtomicUsize,
 }
 
 fn away() -> ViewError {
@@ -76,6 +78,7 @@ impl Weather {
             writes: AtomicUsize::new(0),
             between_pages: Meanwhile::default(),
             before_load: Meanwhile::default(),
+            loaded_bytes: AtomicUsize::new(0),
         }
     }
 }
@@ -93,7 +96,9 @@ impl ViewStore for Weather {
     }
     async fn load(&self, table: &Table, ids: &[Uuid]) -> Result<Page, ViewError> {
         self.before_load.happen().await;
-        self.inner.load(table, ids).await
+        let page = self.inner.load(table, ids).await?;
+        self.loaded_bytes.fetch_max(page.documents.iter().map(|document| document.body.len()).sum(), SeqCst);
+        Ok(page)
     }
     async fn store(
         &self,

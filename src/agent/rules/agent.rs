@@ -1,7 +1,7 @@
 //! The `rules` kind of agent: decides once, records the decision, then carries out each action as a step of its own.
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use marvin_domain::user::Standing;
+use marvin_domain::{Misfit, user::Standing};
 use marvin_projections::users::Users;
 use schemars::schema_for;
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ impl AgentHandler for RulesAgent {
     async fn run(&self, run: &mut Run) -> Result<Value, RunError> {
         let evaluation: Evaluation = match run.recorded() {
             Some(recorded) => serde_json::from_value(recorded)
-                .map_err(|error| TaskFailure::lasting("journal_unreadable", error.to_string()))?,
+                .map_err(|error| TaskFailure::lasting("journal_unreadable", Misfit::from(error).to_string()))?,
             None => {
                 let given = &run.assignment;
                 let task = json!({

@@ -177,10 +177,8 @@ impl<'a> FromSql<'a> for AsWritten {
 /// The stream of a row that begins with position, kind and id at `column`.
 fn stream_of(row: &Row, column: usize) -> Result<StreamId, ReadError> {
     let name: &str = row.get(column + 1);
-    let kind = AggregateKind::parse(name).ok_or_else(|| ReadError::Corrupt {
-        position: as_u64(row.get(column)),
-        reason: format!("{name} is no kind of aggregate this Marvin knows"),
-    })?;
+    let unknown = || format!("{name} is no kind of aggregate this Marvin knows");
+    let kind = AggregateKind::parse(name).ok_or_else(|| ReadError::corrupt(as_u64(row.get(column)), unknown()))?;
     Ok(StreamId { kind, id: row.get(column + 2) })
 }
 

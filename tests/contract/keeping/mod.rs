@@ -36,6 +36,7 @@ use crate::{
     weather::Weather,
 };
 
+mod comparing;
 mod dropping;
 mod duty;
 mod equality;

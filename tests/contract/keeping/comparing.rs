@@ -1,0 +1,84 @@
+//! The doctor's comparison holds few documents at a time, however large they are, whatever the store.
+use super::{Adapter, World};
+use crate::weather::Weather;
+use marvin::{
+    log::{checkpoint::Checkpoint, subscription::Follower},
+    views::{
+        ViewStore,
+        equality::{Comparer, Comparison, Difference},
+        sqlite::SqliteViews,
+    },
+};
+use marvin_domain::{
+    task::{CancelReason, TaskCommand},
+    user::Role,
+};
+use marvin_projections::{Skips, fold_of, tasks::Tasks};
+use rstest::rstest;
+use serde_json::json;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
+use uuid::Uuid;
+
+/// All together are far more than a batch of the replay may load.
+const DOCUMENTS: usize = 40;
+const DOCUMENT_BYTES: usize = 1024 * 1024;
+/// What one query may load: eight documents, sealed.
+const LOADED_BYTES_MAX: usize = 8 * (DOCUMENT_BYTES + 4096);
+
+/// What a comparison found, and the store that it folded into, with what it saw.
+async fn compared(world: &World) -> (Comparison, Arc<Weather>) {
+    let directory = tempfile::tempdir().unwrap();
+    let views = SqliteViews::open(&directory.path().join("views.db")).unwrap();
+    let fresh = Arc::new(Weather::over(Arc::new(views)));
+    let stores = &world.stack.stores;
+    let comparer = Comparer {
+        log: stores.log.clone(),
+        codec: stores.codec.clone(),
+        documents: world.documents(),
+        live: world.store.clone(),
+        fresh: fresh.clone(),
+    };
+    let [comparison] =
+        <[_; 1]>::try_from(comparer.compare(vec![(fold_of::<Tasks>(), Skips::default())]).await.unwrap())
+            .expect("one view is live");
+    (comparison, fresh)
+}
+
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn large_documents_are_folded_and_looked_at_a_few_at_a_time(#[case] adapter: Adapter) {
+    let world = adapter.world().await;
+    let user = world.stack.user("a@example.com", &[Role::Member]).await;
+    let agent = world.stack.agent("scribe").await;
+    let mut tasks = Vec::new();
+    for _ in 0..DOCUMENTS {
+        tasks.push(world.stack.task(agent, user, json!("x".repeat(DOCUMENT_BYTES))).await);
+    }
+    let mut projector = world.stack.projector(fold_of::<Tasks>(), world.store.clone()).await;
+    for event in world.events_behind(0).await {
+        projector.take(&[event]).await.unwrap();
+    }
+    world.store.make_live(projector.table(), 1).await.unwrap();
+    let (before, fresh) = compared(&world).await;
+    let (documents, folded) = (before.documents, fresh.writes.load(SeqCst));
+    assert_eq!((documents, before.findings.differing), (DOCUMENTS as u64, 0));
+    let begun = world.head();
+    for task in &tasks {
+        world.stack.send(*task, TaskCommand::Cancel { reason: CancelReason::Requested }).await;
+    }
+    projector.take(&world.events_behind(begun).await[..1]).await.unwrap();
+    // As if the rest had been lost: each of these differs, and is looked at again.
+    let end = Checkpoint { position: world.head(), event_id: Uuid::now_v7() };
+    world.store.store(projector.table(), Vec::new(), end, 1).await.unwrap();
+    world.store.loaded_bytes.store(0, SeqCst);
+    let (after, fresh) = compared(&world).await;
+    assert_eq!((after.documents, after.findings.differing), (documents, documents - 1));
+    assert!(after.findings.named.values().all(|difference| *difference == Difference::Position));
+    assert!(fresh.writes.load(SeqCst) > folded + 1, "what was cancelled was folded at once");
+    for store in [&fresh, &world.store] {
+        let loaded = store.loaded_bytes.load(SeqCst);
+        assert!((1..=LOADED_BYTES_MAX).contains(&loaded), "{loaded} bytes were loaded at once");
+    }
+}
