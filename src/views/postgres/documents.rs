@@ -103,8 +103,8 @@ fn upsert(views: &PostgresViews, table: &Table) -> String {
     ))
 }
 
-/// The documents of rows of [`sql::columns`] up to the first without a body, and whether there is one: that and all behind it are too
-/// much for a page.
+/// The documents of rows of [`sql::columns`] up to the first without a body, and whether there is one: that and all behind it are
+/// too much for a page.
 pub fn all(rows: &[Row], table: &Table) -> Result<(Vec<SealedDocument>, bool), StoreError> {
     let mut documents = Vec::with_capacity(rows.len());
     for row in rows {

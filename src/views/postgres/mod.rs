@@ -30,6 +30,15 @@ impl PostgresViews {
         Self { schema: views_schema(postgres.instance()), postgres }
     }
 
+    /// Up to the first document that comes without its body.
+    async fn page(&self, table: &Table, query: &ListQuery, wanted: Wanted) -> Result<Page, ViewError> {
+        let statement = sql::list(self.dialect(), table, query, wanted)?;
+        let (mut rows, position) = documents::ask(self, table, statement).await?;
+        rows.truncate(sql::asked(query));
+        let (documents, is_cut) = documents::all(&rows, table)?;
+        Ok(Page { documents, position, is_cut })
+    }
+
     /// How lists are asked of it.
     pub fn dialect(&self) -> Dialect<'_> {
         Dialect { mark: '$', schema: Some(&self.schema), has_opinions: true, sends_all: true }
@@ -112,11 +121,8 @@ impl ViewStore for PostgresViews {
     }
 
     async fn list(&self, table: &Table, query: ListQuery) -> Result<Page, ViewError> {
-        let statement = sql::list(self.dialect(), table, &query, Wanted::Documents)?;
-        let (mut rows, position) = documents::ask(self, table, statement).await?;
-        rows.truncate(sql::asked(&query));
-        let (documents, is_cut) = documents::all(&rows, table)?;
-        Ok(Page { documents, position, is_cut })
+        let small = self.page(table, &query, Wanted::SmallDocuments).await?;
+        if small.is_cut { self.page(table, &query, Wanted::Documents).await } else { Ok(small) }
     }
 
     async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError> {
