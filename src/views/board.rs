@@ -6,14 +6,17 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
-use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore};
+use super::{
+    State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
+    due::{self, Heads},
+};
 use crate::health::Health;
 
 /// Between two looks into the registry while nobody waits.
@@ -49,6 +52,8 @@ pub struct Board {
     views: HashMap<&'static str, (ViewId, watch::Sender<Seen>)>,
     /// When the registry was read last. Held while it is read: who waits for that needs no look of its own.
     looked: Mutex<Option<Instant>>,
+    /// What every view should reflect by now.
+    due: AtomicU64,
     /// Whether the registry knows by now that this process is there.
     has_noted: AtomicBool,
     health: Health,
@@ -57,15 +62,24 @@ pub struct Board {
 impl Board {
     pub fn new(store: Arc<dyn ViewStore>, views: impl IntoIterator<Item = ViewId>, health: Health) -> Arc<Self> {
         let views = views.into_iter().map(|view| (view.name, (view, watch::Sender::default()))).collect();
-        Arc::new(Self { store, views, looked: Mutex::default(), has_noted: AtomicBool::new(false), health })
+        Arc::new(Self {
+            store,
+            views,
+            looked: Mutex::default(),
+            due: AtomicU64::new(0),
+            has_noted: AtomicBool::new(false),
+            health,
+        })
     }
 
-    /// Looks into the registry until the process ends. Runs once per process.
-    pub async fn run(self: Arc<Self>) {
+    /// Looks into the registry until the process ends, and says what is far behind `head`, the log's end. Runs once per process.
+    pub async fn run(self: Arc<Self>, head: watch::Receiver<Position>) {
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        let mut heads = Heads::default();
         let mut noted: Option<Instant> = None;
         loop {
             tick.tick().await;
+            self.due.store(heads.see(*head.borrow(), Instant::now()), Relaxed);
             let looked = self.look_within(LOOK_INTERVAL / 2).await;
             if looked.is_ok() && noted.is_none_or(|noted| noted.elapsed() >= NOTE_INTERVAL) {
                 match self.store.read_by_now(&self.tables()).await {
@@ -133,20 +147,42 @@ impl Board {
         }
     }
 
-    /// Says of the tables of the view's own version whether they stand still, whichever process keeps them up. The first table of all
-    /// is no rebuild.
+    /// Says of the tables of the view's own version whether they stand still, whichever process keeps them up, and of the one that
+    /// answers whether it is far behind. The first table of all is no rebuild.
     fn tell(&self, view: ViewId, rows: &[TableRow]) {
         let own = |state| rows.iter().rfind(|row| row.state == state && row.table.is_of(view));
         let (live, building) = (own(State::Live), own(State::Building));
-        for (what, row) in [("projection", live.or(building)), ("rebuild", live.and(building))] {
+        let stop = |row: Option<&TableRow>| {
+            let Stopped { position, reason } = row?.stopped.as_ref()?;
+            Some((*position, format!("stopped at position {position}: {reason}")))
+        };
+        let projection = stop(live.or(building)).or_else(|| self.lateness(view, rows));
+        for (what, told) in [("projection", projection), ("rebuild", stop(live.and(building)))] {
             let part = format!("{what}:{}", view.name);
-            match row.and_then(|row| row.stopped.as_ref()) {
-                Some(Stopped { position, reason }) => {
-                    self.health.degrade(&part, format!("stopped at position {position}: {reason}"), Some(*position));
-                }
+            match told {
+                Some((position, reason)) => self.health.degrade(&part, reason, Some(position)),
                 None => self.health.recover(&part),
             }
         }
+    }
+
+    /// How far the table is that answers, and in words that it should be farther.
+    fn lateness(&self, view: ViewId, rows: &[TableRow]) -> Option<(Position, String)> {
+        let (serving, due) = (choose(view, rows)?, self.due.load(Relaxed));
+        let position = serving.checkpoint.position;
+        if position >= due {
+            return None;
+        }
+        let (answers, wanted) = (serving.table.version, view.version);
+        let which = if answers == wanted {
+            String::new()
+        } else if called_off(view, rows).is_some() {
+            format!("version {answers} answers, since version {wanted} was called off; ")
+        } else {
+            format!("version {answers} answers until version {wanted} is built; ")
+        };
+        let patience_s = due::PATIENCE.as_secs();
+        Some((position, format!("{which}behind: position {due} was there {patience_s} s ago, and is not in it yet")))
     }
 
     /// A projector of this process has committed up to `position`.

@@ -16,6 +16,7 @@ pub mod admin;
 pub mod board;
 pub mod documents;
 mod dropper;
+mod due;
 pub mod equality;
 pub mod keeper;
 mod load;

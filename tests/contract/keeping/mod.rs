@@ -42,6 +42,7 @@ mod duty;
 mod equality;
 mod erasure;
 mod large;
+mod late;
 mod life;
 mod names;
 mod poison;
@@ -246,7 +247,7 @@ impl Node {
             health: health.clone(),
             poke: poke.clone(),
         };
-        let mut loops = vec![tokio::spawn(tail.feed(health.clone())), tokio::spawn(board.clone().run())];
+        let mut loops = vec![tokio::spawn(board.clone().run(tail.head())), tokio::spawn(tail.feed(health.clone()))];
         loops.push(tokio::spawn(holder.clone().run()));
         loops.extend(kept.iter().map(|fold| tokio::spawn(Keeper::new(fold.clone(), parts.clone()).run())));
         let views = Views::new(store, world.documents(), board.clone(), cache);
