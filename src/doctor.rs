@@ -19,13 +19,12 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::{
-    dispatch::{DispatchError, Dispatcher},
+    dispatch::Dispatcher,
     health::bounded,
     log::{
         EventLog,
         codec::Codec,
         incarnation::{Incarnation, Incarnations},
-        tail::Tail,
     },
     security::sealer::Sealer,
     sqlite::OpenError,
@@ -34,7 +33,6 @@ use crate::{
         Stopped, ViewError, ViewStore,
         documents::Documents,
         equality::{CompareError, Comparer, Comparison, Findings},
-        skips::skips,
         sqlite::SqliteViews,
     },
 };
@@ -50,8 +48,6 @@ pub enum DoctorError {
     Replaced,
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Log(#[from] DispatchError),
     #[error(transparent)]
     Compare(CompareError),
     #[error("there is no room for a replay")]
@@ -99,6 +95,8 @@ pub struct ComparedView {
     pub documents: u64,
     pub findings: Findings,
     pub stopped: Option<Stopped>,
+    /// The event that the replay could not take, although the view has come beyond it: the view was not compared.
+    pub unreplayed: Option<Stopped>,
 }
 
 /// One is shared by all of the process.
@@ -175,18 +173,13 @@ impl Doctor {
     }
 
     async fn compare_with(&self, fresh: Arc<SqliteViews>) -> Result<Compared, DoctorError> {
-        let tail = Tail::new(self.log.clone(), self.codec.clone());
-        let dispatcher = Dispatcher::new(self.log.clone(), self.codec.clone());
-        let mut folds = Vec::new();
-        for fold in marvin_projections::all() {
-            let skips = skips(&*fold, &dispatcher, &tail).await?;
-            folds.push((fold, skips));
-        }
-        let known: Vec<_> = folds.iter().map(|(fold, _)| fold.name()).collect();
+        let folds = marvin_projections::all();
+        let known: Vec<_> = folds.iter().map(|fold| fold.name()).collect();
         let comparer = Comparer {
             log: self.log.clone(),
             codec: self.codec.clone(),
             documents: Documents::new(self.sealer.clone()),
+            dispatcher: Dispatcher::new(self.log.clone(), self.codec.clone()),
             live: self.views.clone(),
             fresh,
         };
@@ -212,14 +205,16 @@ fn tell(compared: &Result<Compared, DoctorError>, took: Duration) {
 
 impl From<Comparison> for ComparedView {
     fn from(comparison: Comparison) -> Self {
-        let Comparison { table, position, documents, findings, stopped } = comparison;
+        let Comparison { table, position, documents, findings, stopped, unreplayed } = comparison;
+        // Another program may have written it.
+        let bounded = |stopped: Stopped| Stopped { reason: bounded(stopped.reason), ..stopped };
         Self {
             name: table.name,
             position,
             documents,
             findings,
-            // Another program may have written it.
-            stopped: stopped.map(|stopped| Stopped { reason: bounded(stopped.reason), ..stopped }),
+            stopped: stopped.map(bounded),
+            unreplayed: unreplayed.map(bounded),
         }
     }
 }

@@ -16,6 +16,44 @@ use crate::{
     views::{Stopped, equality::Findings},
 };
 
+/// The exit code where nothing was found to differ, but something was not compared to its end, or is not kept up. It is neither that
+/// of a failure, 1, nor that of a mistake of usage, 2.
+const INCOMPLETE: u8 = 3;
+
+/// What a look at the data came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Whole,
+    /// Something differs from the log, or cannot be folded from it.
+    Differs,
+    /// A view is stopped, not built, or was too restless to be compared.
+    Incomplete,
+}
+
+impl Verdict {
+    fn of(compared: &Compared) -> Self {
+        let differs = |view: &ComparedView| view.findings.differing > 0 || view.unreplayed.is_some();
+        let is_left_open = |view: &ComparedView| view.findings.restless > 0 || view.stopped.is_some();
+        if compared.views.iter().any(differs) {
+            Self::Differs
+        } else if !compared.unbuilt.is_empty() || compared.views.iter().any(is_left_open) {
+            Self::Incomplete
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Whole => Self::SUCCESS,
+            Verdict::Differs => Self::FAILURE,
+            Verdict::Incomplete => Self::from(INCOMPLETE),
+        }
+    }
+}
+
 /// Where no server runs, opens every store, which checks each file; with `views`, also compares every document with a fresh replay
 /// of the log. With `accept_rollback`, what is ahead of a log that was set back begins anew, and a new history is drawn: no server
 /// may run then.
@@ -24,29 +62,28 @@ use crate::{
 /// When a store cannot be opened or read.
 pub fn run(settings: &Settings, views: bool, accept_rollback: bool) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::new()?;
-    let healthy = runtime.block_on(async {
+    let verdict = runtime.block_on(async {
         match accept_rollback {
             true => accept(settings, views).await,
             false => {
                 let mut desk = Desk::of(settings);
-                let healthy = look(&mut desk, views).await;
+                let verdict = look(&mut desk, views).await;
                 desk.close().await;
-                healthy
+                verdict
             }
         }
     });
-    Ok(if healthy? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verdict?.into())
 }
 
-/// Answers whether nothing differs.
-async fn look(desk: &mut Desk<'_>, views: bool) -> anyhow::Result<bool> {
+async fn look(desk: &mut Desk<'_>, views: bool) -> anyhow::Result<Verdict> {
     let examined = desk.ask(Request::Examine).await?;
     tell_examined(examined, desk.is_own())?;
-    if views { tell_compared(desk.ask(Request::CompareViews).await?) } else { Ok(true) }
+    if views { tell_compared(desk.ask(Request::CompareViews).await?) } else { Ok(Verdict::Whole) }
 }
 
 /// As [`look`], on stores that are opened however far they are ahead of the log.
-async fn accept(settings: &Settings, views: bool) -> anyhow::Result<bool> {
+async fn accept(settings: &Settings, views: bool) -> anyhow::Result<Verdict> {
     Stores::require(settings).await?;
     let stores = match Stores::open_accepting_rollback(settings).await {
         Err(error @ StartError::DataDir(DataDirError::InUse(_))) => {
@@ -58,7 +95,7 @@ async fn accept(settings: &Settings, views: bool) -> anyhow::Result<bool> {
     let told = async {
         tell_examined(perform(Request::Examine, &hands).await, true)?;
         tell_accepted(&stores.accepted, &stores.erased_again);
-        if views { tell_compared(perform(Request::CompareViews, &hands).await) } else { Ok(true) }
+        if views { tell_compared(perform(Request::CompareViews, &hands).await) } else { Ok(Verdict::Whole) }
     };
     let told = told.await;
     stores.close().await;
@@ -93,17 +130,16 @@ fn tell_accepted(accepted: &[SetBack], erased_again: &[Uuid]) {
     }
 }
 
-/// Answers whether nothing differs.
-fn tell_compared(answer: Answer) -> anyhow::Result<bool> {
-    let Compared { unbuilt, views } = match answer {
+fn tell_compared(answer: Answer) -> anyhow::Result<Verdict> {
+    let compared = match answer {
         Answer::Compared(compared) => compared,
         other => bail!(unexpected(other)),
     };
-    for name in unbuilt {
+    for name in &compared.unbuilt {
         println!("{name}: nothing to compare, since no table of this version is built yet");
     }
-    views.iter().for_each(tell);
-    Ok(views.iter().all(|view| view.findings.differing == 0))
+    compared.views.iter().for_each(tell);
+    Ok(Verdict::of(&compared))
 }
 
 fn unexpected(answer: Answer) -> String {
@@ -114,9 +150,13 @@ fn unexpected(answer: Answer) -> String {
 }
 
 fn tell(view: &ComparedView) {
-    let ComparedView { name, position, documents, findings, stopped } = view;
+    let ComparedView { name, position, documents, findings, stopped, unreplayed } = view;
     let Findings { differing, named, restless } = findings;
-    println!("{name}: {documents} documents at position {position}, {differing} differ from a replay");
+    if let Some(Stopped { position, reason }) = unreplayed {
+        println!("{name}: cannot be compared, since a replay stops at position {position}: {reason}");
+    } else {
+        println!("{name}: {documents} documents at position {position}, {differing} differ from a replay");
+    }
     for (id, difference) in named {
         println!("  {id} differs: it {difference}");
     }
@@ -131,5 +171,34 @@ fn tell(view: &ComparedView) {
     }
     if let Some(Stopped { position, reason }) = stopped {
         println!("  it is stopped at position {position}: {reason}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> ComparedView {
+        let findings = Findings::default();
+        ComparedView { name: "tasks".into(), position: 12, documents: 3, findings, stopped: None, unreplayed: None }
+    }
+
+    fn verdict(unbuilt: &[&str], view: ComparedView) -> Verdict {
+        let unbuilt = unbuilt.iter().map(|name| (*name).to_owned()).collect();
+        Verdict::of(&Compared { unbuilt, views: vec![self::view(), view] })
+    }
+
+    #[test]
+    fn what_was_not_compared_or_is_not_kept_up_is_not_whole() {
+        let stopped = Some(Stopped { position: 9, reason: "no".into() });
+        let differing = Findings { differing: 1, ..Findings::default() };
+        let restless = Findings { restless: 1, ..Findings::default() };
+        assert_eq!(verdict(&[], view()), Verdict::Whole);
+        assert_eq!(verdict(&["agents"], view()), Verdict::Incomplete);
+        assert_eq!(verdict(&[], ComparedView { stopped: stopped.clone(), ..view() }), Verdict::Incomplete);
+        assert_eq!(verdict(&[], ComparedView { findings: restless, ..view() }), Verdict::Incomplete);
+        assert_eq!(verdict(&[], ComparedView { unreplayed: stopped.clone(), ..view() }), Verdict::Differs);
+        let both = ComparedView { findings: differing, stopped, ..view() };
+        assert_eq!(verdict(&["agents"], both), Verdict::Differs, "what differs is said before all else");
     }
 }

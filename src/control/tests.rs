@@ -238,6 +238,7 @@ fn the_answer_fits_even_when_every_document_of_every_view_differs() {
             documents: u64::MAX,
             findings: findings.clone(),
             stopped: Some(stopped.clone()),
+            unreplayed: Some(stopped.clone()),
         })
     });
     let answer = Answer::Compared(Compared { unbuilt: Vec::new(), views: views.collect() });

@@ -1,12 +1,10 @@
 //! Compares every document that people read with one folded from the log alone. Works on few documents at a time, however many
 //! there are, and beside nodes that go on writing.
 use marvin_domain::{Envelope, Position};
-use marvin_projections::{Fold, RawDocument, Skips};
-use serde::{Deserialize, Serialize};
+use marvin_projections::{Fold, Skips};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, VecDeque},
-    fmt,
     sync::Arc,
 };
 use uuid::Uuid;
@@ -15,8 +13,17 @@ use super::{
     ListQuery, Order, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
     documents::Documents,
     replay::{Replay, ReplayError},
+    skips::skips,
 };
-use crate::log::{EventLog, ReadError, codec::Codec};
+use crate::{
+    dispatch::{DispatchError, Dispatcher},
+    log::{EventLog, ReadError, codec::Codec, tail::Tail},
+    store::chain,
+};
+
+mod findings;
+pub use findings::{Difference, Findings, NAMED_MAX};
+use findings::{Found, difference};
 
 /// Events read and folded at once.
 const BATCH_EVENTS: u32 = 1_000;
@@ -25,36 +32,12 @@ const BATCH_EVENTS: u32 = 1_000;
 const PAGE_DOCUMENTS: u32 = 51;
 /// Documents loaded by one query, to be looked at again. Few, since each may be as large as a task's input and output.
 const LOAD_DOCUMENTS: usize = 8;
-/// Differing documents that are named, of each table: enough to look into, few enough to read and for one answer.
-pub const NAMED_MAX: usize = 20;
 /// Times that the documents are looked at again which others have changed meanwhile. Each look takes less time than the one
 /// before, so that few are left soon.
 const LOOKS_MAX: usize = 100;
-
-/// What a table says that a replay does not, or the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Difference {
-    Missing,
-    Surplus,
-    Unreadable,
-    Position,
-    Fields,
-    Content,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "is missing",
-            Self::Surplus => "is in no event",
-            Self::Unreadable => "cannot be opened",
-            Self::Position => "is of another position",
-            Self::Fields => "has other index fields",
-            Self::Content => "has other contents",
-        })
-    }
-}
+/// Times that a table is replayed: once more for each event that is taken out of its projection meanwhile. Administrators do that one
+/// by one.
+const REPLAYS_MAX: usize = 3;
 
 /// One live table beside its replay.
 #[derive(Debug)]
@@ -66,25 +49,13 @@ pub struct Comparison {
     pub findings: Findings,
     /// Why the table is not kept up, if it is not.
     pub stopped: Option<Stopped>,
+    /// The event that the replay could not take, although the table has come beyond it. Nothing is known of what is behind that.
+    pub unreplayed: Option<Stopped>,
 }
 
-/// What is known of the documents that differed at the first look.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Findings {
-    pub differing: u64,
-    /// The first [`NAMED_MAX`] of those, in the order of their ids.
-    pub named: BTreeMap<Uuid, Difference>,
-    /// Documents that changed at each look; nothing is known of them.
-    pub restless: u64,
-}
-
-impl Findings {
-    fn add(&mut self, id: Uuid, difference: Difference) {
-        self.differing += 1;
-        self.named.insert(id, difference);
-        if self.named.len() > NAMED_MAX {
-            self.named.pop_last();
-        }
+impl Comparison {
+    fn has_faults(&self) -> bool {
+        self.findings != Findings::default() || self.unreplayed.is_some()
     }
 }
 
@@ -92,6 +63,8 @@ impl Findings {
 pub enum CompareError {
     #[error(transparent)]
     Log(#[from] ReadError),
+    #[error(transparent)]
+    Skips(#[from] DispatchError),
     #[error("{0} cannot be compared")]
     Replay(String, #[source] ReplayError),
     #[error(transparent)]
@@ -103,6 +76,8 @@ pub struct Comparer {
     pub log: Arc<dyn EventLog>,
     pub codec: Codec,
     pub documents: Documents,
+    /// Reads which events are taken out of a projection.
+    pub dispatcher: Dispatcher,
     pub live: Arc<dyn ViewStore>,
     /// Where the log is folded into: an empty store, to be thrown away.
     pub fresh: Arc<dyn ViewStore>,
@@ -110,24 +85,33 @@ pub struct Comparer {
 
 /// A live table, and its replay as far as it came.
 struct Pair {
+    fold: Arc<dyn Fold>,
+    skips: Skips,
     row: TableRow,
     replay: Replay,
+    unreplayed: Option<Stopped>,
+}
+
+impl Pair {
+    fn is_behind(&self) -> bool {
+        self.unreplayed.is_none() && self.replay.position() < self.row.checkpoint.position
+    }
 }
 
 impl Comparer {
-    /// Compares each live table of this program's versions, in the order of `folds`, whose skips are given.
+    /// Compares each live table of this program's versions, in the order of `folds`.
     ///
     /// # Errors
-    /// When either side cannot be read, or the log cannot be folded as far as the table has come.
-    pub async fn compare(&self, folds: Vec<(Arc<dyn Fold>, Skips)>) -> Result<Vec<Comparison>, CompareError> {
+    /// When either side cannot be read. What cannot be folded is told of its table alone.
+    pub async fn compare(&self, folds: Vec<Arc<dyn Fold>>) -> Result<Vec<Comparison>, CompareError> {
         let rows = self.live.tables().await?;
         let mut pairs = Vec::with_capacity(folds.len());
-        for (fold, skips) in folds {
+        for fold in folds {
             let view = ViewId::of(&*fold);
             let live = rows.iter().find(|row| row.state == State::Live && row.table.is_of(view));
             if let Some(row) = live.cloned() {
-                let replay = Replay::begin(fold, skips, self.fresh.clone(), self.documents.clone()).await?;
-                pairs.push(Pair { row, replay });
+                let skips = self.skips(&*fold).await?;
+                pairs.push(self.pair(fold, skips, row).await?);
             }
         }
         self.replay(&mut pairs).await?;
@@ -138,21 +122,37 @@ impl Comparer {
         Ok(comparisons)
     }
 
-    /// Brings each replay to where its table is. Every event is opened once, whatever the number of projections.
+    async fn skips(&self, fold: &dyn Fold) -> Result<Skips, CompareError> {
+        let tail = Tail::new(self.log.clone(), self.codec.clone());
+        Ok(skips(fold, &self.dispatcher, &tail).await?)
+    }
+
+    async fn pair(&self, fold: Arc<dyn Fold>, skips: Skips, row: TableRow) -> Result<Pair, CompareError> {
+        let replay = Replay::begin(fold.clone(), skips.clone(), self.fresh.clone(), self.documents.clone()).await?;
+        Ok(Pair { fold, skips, row, replay, unreplayed: None })
+    }
+
+    /// Brings each replay to where its table is, or to what it cannot take. Every event is opened once, whatever the number of
+    /// projections.
     async fn replay(&self, pairs: &mut [Pair]) -> Result<(), CompareError> {
-        let end = pairs.iter().map(|pair| pair.row.checkpoint.position).max().unwrap_or(0);
-        let behind = pairs.iter().filter(|pair| pair.replay.position() < pair.row.checkpoint.position);
-        let mut after = behind.map(|pair| pair.replay.position()).min().unwrap_or(end);
-        while after < end {
+        loop {
+            let behind: Vec<_> = pairs.iter().filter(|pair| pair.is_behind()).collect();
+            let Some(after) = behind.iter().map(|pair| pair.replay.position()).min() else { return Ok(()) };
+            let end = behind.iter().map(|pair| pair.row.checkpoint.position).max().unwrap_or(after);
             let events = self.events(after, end).await?;
-            let Some(last) = events.last() else { break };
-            after = last.position;
-            for Pair { row, replay } in &mut *pairs {
-                let taken = replay.take(&events, row.checkpoint.position).await;
-                taken.map_err(|error| CompareError::Replay(row.table.name.clone(), error))?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            for pair in pairs.iter_mut().filter(|pair| pair.is_behind()) {
+                match pair.replay.take(&events, pair.row.checkpoint.position).await {
+                    Ok(()) => {}
+                    Err(ReplayError::Fold(failure)) => {
+                        pair.unreplayed = Some(Stopped { position: failure.position(), reason: chain(&failure) });
+                    }
+                    Err(error) => return Err(CompareError::Replay(pair.row.table.name.clone(), error)),
+                }
             }
         }
-        Ok(())
     }
 
     /// Some events behind `after`, up to `end`. What is behind that is nobody's concern, whether or not it can be read.
@@ -165,10 +165,33 @@ impl Comparer {
         Ok(self.codec.open(rows).await?.into_iter().map(Arc::new).collect())
     }
 
+    /// What an event that was taken out meanwhile changes is no fault: then all is folded once more, without it.
     async fn compare_one(&self, mut pair: Pair) -> Result<Comparison, CompareError> {
+        let mut replays = 1;
+        loop {
+            let comparison = self.compare_pair(&mut pair).await?;
+            if !comparison.has_faults() || replays == REPLAYS_MAX {
+                return Ok(comparison);
+            }
+            let skips = self.skips(&*pair.fold).await?;
+            if skips == pair.skips {
+                return Ok(comparison);
+            }
+            self.fresh.drop_table(pair.replay.table()).await?;
+            pair = self.pair(pair.fold, skips, pair.row).await?;
+            self.catch_up(&mut pair).await?;
+            replays += 1;
+        }
+    }
+
+    async fn compare_pair(&self, pair: &mut Pair) -> Result<Comparison, CompareError> {
         let (table, fresh_table) = (pair.row.table.clone(), pair.replay.table().clone());
         let (position, stopped) = (pair.replay.position(), pair.row.stopped.clone());
         let (mut documents, mut doubtful, mut findings) = (0, Vec::new(), Findings::default());
+        if pair.unreplayed.is_some() {
+            let unreplayed = pair.unreplayed.clone();
+            return Ok(Comparison { table, position, documents, findings, stopped, unreplayed });
+        }
         let mut live = Pages::of(self, &self.live, &table);
         let mut fresh = Pages::of(self, &self.fresh, &fresh_table);
         loop {
@@ -189,11 +212,12 @@ impl Comparer {
                 doubtful.extend(shown.or(folded).map(|found| found.id));
             }
             if doubtful.len() == PAGE_DOCUMENTS as usize {
-                self.look_again(&mut pair, std::mem::take(&mut doubtful), &mut findings).await?;
+                self.look_again(pair, std::mem::take(&mut doubtful), &mut findings).await?;
             }
         }
-        self.look_again(&mut pair, doubtful, &mut findings).await?;
-        Ok(Comparison { table, position, documents, findings, stopped })
+        self.look_again(pair, doubtful, &mut findings).await?;
+        let unreplayed = pair.unreplayed.clone();
+        Ok(Comparison { table, position, documents, findings, stopped, unreplayed })
     }
 
     /// What differs was perhaps changed, or its person erased, between one look and the other: looks again until what is left
@@ -209,6 +233,9 @@ impl Comparer {
                 break;
             }
             self.catch_up(pair).await?;
+            if pair.unreplayed.is_some() {
+                return Ok(());
+            }
             let mut restless = Vec::new();
             for ids in doubtful.chunks(LOAD_DOCUMENTS) {
                 let shown = self.load(&self.live, &pair.row.table, ids).await?;
@@ -264,39 +291,6 @@ impl Comparer {
             }
         }
         Ok(found)
-    }
-}
-
-/// A document of one side; none when it cannot be opened.
-struct Found {
-    id: Uuid,
-    document: Option<RawDocument>,
-}
-
-impl Found {
-    fn opened(document: RawDocument) -> Self {
-        Self { id: document.id, document: Some(document) }
-    }
-}
-
-fn difference(shown: Option<&Found>, folded: Option<&Found>) -> Option<Difference> {
-    let (shown, folded) = match (shown, folded) {
-        (Some(shown), Some(folded)) => (shown, folded),
-        (Some(_), None) => return Some(Difference::Surplus),
-        (None, Some(_)) => return Some(Difference::Missing),
-        (None, None) => return None,
-    };
-    let (Some(shown), Some(folded)) = (&shown.document, &folded.document) else {
-        return Some(Difference::Unreadable);
-    };
-    if shown == folded {
-        None
-    } else if shown.position != folded.position {
-        Some(Difference::Position)
-    } else if shown.keys != folded.keys {
-        Some(Difference::Fields)
-    } else {
-        Some(Difference::Content)
     }
 }
 

@@ -5,26 +5,28 @@ use crate::{
 };
 use chrono::Utc;
 use marvin::{
-    log::tail::Tail,
+    log::{Append, StreamAppend, checkpoint::Checkpoint, tail::Tail},
     views::{
         ViewStore,
         documents::Documents,
-        equality::{Comparer, Comparison, Difference, NAMED_MAX},
+        equality::{Comparer, Comparison, Difference, Findings, NAMED_MAX},
         replay::{Replay, ReplayError},
         skips::skips,
         sqlite::SqliteViews,
     },
 };
 use marvin_domain::{
-    Directed, Position,
+    Actor, AggregateKind, Directed, Event, Metadata, Position, StreamId,
     projection::{ProjectionCommand, Reason},
-    task::{CancelReason, TaskCommand},
+    task::{CancelReason, TaskCommand, TaskHeartbeatLost},
     user::Role,
 };
-use marvin_projections::{Fold, RawDocument, Skips, fold_of, tasks::Tasks};
+use marvin_projections::{Fold, RawDocument, Skips, agents::Agents, fold_of, tasks::Tasks};
+use rstest::rstest;
 use rusqlite::Connection;
 use serde_json::json;
 use std::sync::Arc;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 const CANCEL: TaskCommand = TaskCommand::Cancel { reason: CancelReason::Requested };
@@ -63,14 +65,21 @@ impl Scene {
     }
 
     async fn compare_with(&self, live: Arc<dyn ViewStore>) -> Comparison {
-        let directory = tempfile::tempdir().unwrap();
-        let fresh = Arc::new(SqliteViews::open(&directory.path().join("views.db")).unwrap());
+        let (_directory, fresh) = empty_store();
+        let [comparison] = <[_; 1]>::try_from(self.compare_folds(vec![tasks()], live, fresh).await).unwrap();
+        comparison
+    }
+
+    async fn compare_folds(
+        &self,
+        folds: Vec<Arc<dyn Fold>>,
+        live: Arc<dyn ViewStore>,
+        fresh: Arc<dyn ViewStore>,
+    ) -> Vec<Comparison> {
         let (log, codec, documents) =
             (self.stack.stores.log.clone(), self.stack.codec().clone(), documents(&self.stack));
-        let skips = self.skips().await;
-        let compared = Comparer { log, codec, documents, live, fresh }.compare(vec![(tasks(), skips)]).await.unwrap();
-        let [comparison] = <[_; 1]>::try_from(compared).unwrap();
-        comparison
+        let dispatcher = self.stack.dispatcher.clone();
+        Comparer { log, codec, documents, dispatcher, live, fresh }.compare(folds).await.unwrap()
     }
 
     async fn skips(&self) -> Skips {
@@ -86,15 +95,33 @@ impl Scene {
     }
 
     async fn skip(&self, position: Position) {
-        let administrator = self.stack.user("b@example.com", &[Role::Admin]).await;
+        self.stack.dispatcher.dispatch(&meta(), &[self.skipping(position).await]).await.unwrap();
+    }
+
+    /// The command of an administrator who takes the event out of the tasks.
+    async fn skipping(&self, position: Position) -> Directed {
+        let administrator = self.stack.user(&format!("{}@example.com", Uuid::now_v7()), &[Role::Admin]).await;
         let (name, version, reason) = ("tasks".into(), tasks().version(), Reason { reason: "No".into() });
         let skip = ProjectionCommand::Skip { name, version, position, administrator, reason };
-        self.stack
-            .dispatcher
-            .dispatch(&meta(), &[Directed::new(skip.clone().directed().stream.id, skip)])
-            .await
-            .unwrap();
+        Directed::new(skip.clone().directed().stream.id, skip)
     }
+
+    /// A task that nobody submitted loses its worker, which no command would say. Answers the position.
+    async fn poison(&self) -> Position {
+        let (stream, correlation) = (StreamId { kind: AggregateKind::Task, id: Uuid::now_v7() }, Uuid::now_v7());
+        let metadata = Metadata { actor: Actor::System, subject: None, correlation, causation: None, digest: None };
+        let lost = Event::Task(TaskHeartbeatLost { attempt: 1 }.into());
+        let events = vec![self.stack.codec().seal(stream, 1, &lost, &metadata).await.unwrap()];
+        let streams = vec![StreamAppend { stream, expected: 0, events }];
+        let append = Append { command_id: Uuid::now_v7(), digest: None, streams };
+        self.stack.stores.log.append(append).await.unwrap().position
+    }
+}
+
+fn empty_store() -> (TempDir, Arc<dyn ViewStore>) {
+    let directory = tempfile::tempdir().unwrap();
+    let views = SqliteViews::open(&directory.path().join("views.db")).unwrap();
+    (directory, Arc::new(views))
 }
 
 fn tasks() -> Arc<dyn Fold> {
@@ -112,6 +139,11 @@ async fn replay(stack: &Stack, skips: Skips, store: Arc<dyn ViewStore>) -> Repla
 async fn keep_up(stack: &Stack, replay: &mut Replay) -> Result<(), ReplayError> {
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
     replay.take(&events, Position::MAX).await
+}
+
+/// Where the task begins.
+async fn submitted(scene: &Scene, task: Uuid) -> Position {
+    scene.stack.events().await.iter().find(|event| event.stream.id == task).unwrap().position
 }
 
 fn differing(comparison: &Comparison) -> Vec<(Uuid, Difference)> {
@@ -184,7 +216,7 @@ async fn a_document_that_was_sealed_with_other_contents_is_found() {
 #[tokio::test]
 async fn an_event_that_was_skipped_is_missing_on_both_sides() {
     let scene = Scene::of(3).await;
-    let submitted = scene.stack.events().await.iter().find(|event| event.stream.id == scene.ids[1]).unwrap().position;
+    let submitted = submitted(&scene, scene.ids[1]).await;
     scene.stack.send(scene.ids[1], CANCEL).await;
     scene.skip(submitted).await;
     let skips = scene.skips().await;
@@ -199,6 +231,62 @@ async fn an_event_that_was_skipped_is_missing_on_both_sides() {
     let comparison = scene.compare().await;
     assert_eq!((comparison.table.build, comparison.documents), (second.table().build, 2));
     assert_eq!(differing(&comparison), [], "what followed the skipped event has nothing to change either");
+}
+
+#[tokio::test]
+async fn a_view_that_cannot_be_replayed_is_told_and_the_others_are_compared() {
+    let mut scene = Scene::of(3).await;
+    let store = scene.stack.stores.views.clone();
+    let mut agents =
+        Replay::begin(fold_of::<Agents>(), Skips::default(), store.clone(), documents(&scene.stack)).await.unwrap();
+    keep_up(&scene.stack, &mut agents).await.unwrap();
+    store.make_live(agents.table(), 1).await.unwrap();
+    let poison = scene.poison().await;
+    assert!(matches!(scene.keep_up().await, Err(ReplayError::Fold(failure)) if failure.position() == poison));
+    // As another program might have done, that had no trouble with it.
+    let beyond = Checkpoint { position: poison, event_id: Uuid::now_v7() };
+    store.store(scene.live.table(), Vec::new(), beyond, 1).await.unwrap();
+    let path = scene.stack.directory.path().join("data/views.db");
+    let delete = format!("DELETE FROM {}", agents.table());
+    assert_eq!(Connection::open(path).unwrap().execute(&delete, []).unwrap(), 1);
+    let (_directory, fresh) = empty_store();
+    let compared = scene.compare_folds(vec![tasks(), fold_of::<Agents>()], store, fresh).await;
+    let [of_tasks, of_agents] = <[_; 2]>::try_from(compared).unwrap();
+    let unreplayed = of_tasks.unreplayed.unwrap();
+    assert_eq!((unreplayed.position, of_tasks.position), (poison, poison - 1));
+    assert!(unreplayed.reason.contains("which no event began"), "{}", unreplayed.reason);
+    assert_eq!(of_agents.unreplayed, None);
+    assert_eq!(of_agents.findings.named.values().collect::<Vec<_>>(), [&Difference::Missing]);
+}
+
+/// The event may be one that the replay takes, or one that it cannot.
+#[rstest]
+#[case::good(false)]
+#[case::poison(true)]
+#[tokio::test]
+async fn an_event_that_is_skipped_meanwhile_is_missing_on_both_sides(#[case] poisoned: bool) {
+    let scene = Scene::of(3).await;
+    let position = if poisoned { scene.poison().await } else { submitted(&scene, scene.ids[1]).await };
+    let skipping = scene.skipping(position).await;
+    let events = scene.stack.events().await;
+    let skipped = events.iter().find(|event| event.position == position).unwrap();
+    let mut skips = Skips::default();
+    skips.add(position, tasks().ids(skipped).unwrap());
+    let store = scene.stack.stores.views.clone();
+    let mut live = replay(&scene.stack, skips, store.clone()).await;
+    keep_up(&scene.stack, &mut live).await.unwrap();
+    store.make_live(live.table(), 1).await.unwrap();
+    let (_directory, inner) = empty_store();
+    let fresh = Arc::new(Weather::over(inner));
+    let dispatcher = scene.stack.dispatcher.clone();
+    fresh.before_load.set(async move {
+        dispatcher.dispatch(&meta(), &[skipping]).await.unwrap();
+    });
+    let compared = scene.compare_folds(vec![tasks()], store, fresh.clone()).await;
+    let [comparison] = <[_; 1]>::try_from(compared).unwrap();
+    assert_eq!((comparison.documents, comparison.unreplayed), (if poisoned { 3 } else { 2 }, None));
+    assert_eq!(comparison.findings, Findings::default());
+    assert_eq!(fresh.tables().await.unwrap()[0].table.build, 2, "it was not skipped meanwhile");
 }
 
 #[tokio::test]

@@ -109,6 +109,9 @@ async fn every_altered_document_is_found_and_named() {
 async fn deleted_views_are_built_anew_from_the_log() {
     let (stopped, head) = stopped_after_some_work().await;
     stopped.launch().drop_views().await;
+    let unbuilt = diagnose(stopped.launch());
+    assert_eq!((unbuilt.exit, unbuilt.views.len()), (3, 0), "{}", unbuilt.text);
+    assert!(unbuilt.text.contains("tasks: nothing to compare, since no table of this version is built yet"));
     let server = stopped.start();
     let admin = Client::admin(&server).await;
     assert_eq!(views_at_rest(&admin, 3).await, head, "building anew appends nothing");

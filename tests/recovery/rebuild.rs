@@ -287,6 +287,9 @@ async fn an_event_that_cannot_be_folded_stops_its_projection_alone_where_everyon
     let (exit, text) = said(&run(server.launch(), &["rebuild", "agents"]).await);
     assert_eq!(exit, 1, "{text}");
     assert!(text.contains(&format!("stopped at position {position}: ")), "{text}");
+    let (exit, text) = said(&run(server.launch(), &["doctor", "--views"]).await);
+    assert_eq!(exit, 3, "{text}");
+    assert!(text.contains(&format!("  it is stopped at position {position}: ")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

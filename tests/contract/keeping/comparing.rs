@@ -13,7 +13,7 @@ use marvin_domain::{
     task::{CancelReason, TaskCommand},
     user::Role,
 };
-use marvin_projections::{Skips, fold_of, tasks::Tasks};
+use marvin_projections::{fold_of, tasks::Tasks};
 use rstest::rstest;
 use serde_json::json;
 use std::sync::{Arc, atomic::Ordering::SeqCst};
@@ -35,12 +35,12 @@ async fn compared(world: &World) -> (Comparison, Arc<Weather>) {
         log: stores.log.clone(),
         codec: stores.codec.clone(),
         documents: world.documents(),
+        dispatcher: world.stack.dispatcher.clone(),
         live: world.store.clone(),
         fresh: fresh.clone(),
     };
     let [comparison] =
-        <[_; 1]>::try_from(comparer.compare(vec![(fold_of::<Tasks>(), Skips::default())]).await.unwrap())
-            .expect("one view is live");
+        <[_; 1]>::try_from(comparer.compare(vec![fold_of::<Tasks>()]).await.unwrap()).expect("one view is live");
     (comparison, fresh)
 }
 
