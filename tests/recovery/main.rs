@@ -24,3 +24,4 @@ mod rollback;
 mod rotation;
 mod signals;
 mod steps;
+mod with_redis;
