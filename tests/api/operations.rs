@@ -2,14 +2,7 @@
 use serde_json::json;
 use std::collections::BTreeSet;
 
-use crate::support::{Answer, Client, Launch, Server, Stopped, eventually};
-
-/// Where the metrics of this server are served, from its log.
-pub fn metrics_url(server: &Server) -> String {
-    let line = server.log().lines().find(|line| line.contains("metrics are served")).unwrap().to_owned();
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    format!("http://{}", line["address"].as_str().unwrap())
-}
+use crate::support::{Answer, Client, Launch, Server, Stopped, eventually, metrics_url};
 
 async fn get(url: &str) -> Answer {
     Answer::read(reqwest::get(url).await.unwrap()).await

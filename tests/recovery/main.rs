@@ -25,3 +25,4 @@ mod rotation;
 mod signals;
 mod steps;
 mod told;
+mod with_redis;

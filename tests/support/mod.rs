@@ -5,13 +5,17 @@
 mod answer;
 mod client;
 mod feed;
+mod metrics;
 pub mod postgres;
+pub mod proxy;
+pub mod redis;
 mod server;
 mod wait;
 
 pub use answer::Answer;
 pub use client::{Client, PASSWORD, user};
 pub use feed::{Feed, Sse};
+pub use metrics::{Metrics, metrics_url};
 pub use postgres::Database;
 pub use server::{ADMIN_EMAIL, ADMIN_PASSWORD, Launch, Server, Stopped};
 pub use wait::{DEADLINE, eventually};

@@ -2,10 +2,7 @@
 use serde_json::{Value, json};
 
 use super::{events_of, inbox, notify, rules};
-use crate::{
-    operations::metrics_url,
-    support::{Client, Launch, Server, eventually},
-};
+use crate::support::{Client, Launch, Metrics, Server, eventually};
 
 /// The values of one of the example series.
 fn series(name: &str) -> Vec<f64> {
@@ -88,10 +85,8 @@ async fn a_task_shows_all_of_its_many_steps_in_their_order() {
 
 /// What the cache has answered, and what it could not.
 async fn cached(server: &Server) -> [u64; 2] {
-    let answer = reqwest::get(format!("{}/metrics", metrics_url(server))).await.unwrap();
-    let text = answer.text().await.unwrap();
-    ["marvin_cache_hits_total ", "marvin_cache_misses_total "]
-        .map(|name| text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |count| count.parse().unwrap()))
+    let metrics = Metrics::of(server).await;
+    ["marvin_cache_hits_total", "marvin_cache_misses_total"].map(|name| metrics.sum(name))
 }
 
 #[tokio::test]
