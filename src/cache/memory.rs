@@ -22,7 +22,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 256;
 /// The clock that tenures are told: the time since this was made.
 pub struct MemoryCache {
     made: Instant,
-    /// As many as there are tables: a few.
+    /// Those that are written to or asked for, and no more than there are.
     tables: Mutex<HashMap<TableKey, Arc<Table>>>,
     /// By generation, which is no other table's, and id.
     slots: sync::Cache<(Uuid, Uuid), Held>,
@@ -88,6 +88,8 @@ impl MemoryCache {
         if let Some(known) = tables.get(table) {
             return known.clone();
         }
+        // A table that nobody has in hand, and whose head has lapsed, is as one that was never heard of.
+        tables.retain(|_, held| Arc::strong_count(held) > 1 || alive(*held.standing()).is_some());
         tables.entry(table.clone()).or_default().clone()
     }
 
@@ -209,5 +211,33 @@ impl Cache for MemoryCache {
 
     async fn probe(&self) -> Result<(), CacheError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(build: u32) -> TableKey {
+        TableKey { name: "tasks".into(), version: 1, build }
+    }
+
+    #[tokio::test]
+    async fn a_table_is_forgotten_once_nobody_writes_to_it() {
+        let cache = MemoryCache::default();
+        for number in 1..=50 {
+            cache.begin(&build(number), 1, 0).await.unwrap();
+            // It lapses.
+            cache.table(&build(number)).standing().as_mut().unwrap().expires = Instant::now();
+        }
+        let [older, newer] = [build(51), build(52)];
+        for table in [&older, &newer] {
+            cache.begin(table, 1, 7).await.unwrap();
+        }
+        assert_eq!(cache.tables.lock().unwrap().len(), 2);
+        for table in [&older, &newer] {
+            let head = cache.get(table, &[]).await.unwrap().head;
+            assert_eq!(head.map(|head| head.position), Some(7), "what is written to stays");
+        }
     }
 }

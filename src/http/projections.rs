@@ -36,15 +36,16 @@ struct StandingBody<'a> {
     state: Condition,
     holder: Option<Uuid>,
     stopped: Option<&'a Stopped>,
-    rebuild: Option<RebuildBody>,
+    rebuild: Option<RebuildBody<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct RebuildBody {
+struct RebuildBody<'a> {
     position: Position,
     target: Position,
     events_per_s: Option<f64>,
     seconds_left: Option<u64>,
+    stopped: Option<&'a Stopped>,
 }
 
 impl<'a> StandingBody<'a> {
@@ -63,13 +64,14 @@ impl<'a> StandingBody<'a> {
     }
 }
 
-impl RebuildBody {
-    fn of(rebuild: &Rebuild) -> Self {
+impl<'a> RebuildBody<'a> {
+    fn of(rebuild: &'a Rebuild) -> Self {
         Self {
             position: rebuild.position,
             target: rebuild.target,
             events_per_s: rebuild.events_per_s.map(|rate| (rate * 10.0).round() / 10.0),
             seconds_left: rebuild.seconds_left,
+            stopped: rebuild.stopped.as_ref(),
         }
     }
 }
@@ -149,5 +151,36 @@ impl From<AdminError> for Problem {
             AdminError::View(error) => error.into(),
             AdminError::Dispatch(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_says_where_it_stopped_also_where_what_serves_is_stopped() {
+        let stopped = |position| Some(Stopped { position, reason: format!("no {position}") });
+        let (events_per_s, seconds_left) = (Some(99.96), Some(8));
+        let rebuild = Rebuild { build: 2, position: 5, target: 9, events_per_s, seconds_left, stopped: stopped(6) };
+        let standing = Standing {
+            name: "tasks".into(),
+            version: 2,
+            serving_version: Some(2),
+            build: Some(1),
+            position: 7,
+            lag: 2,
+            state: Condition::Stopped,
+            holder: None,
+            stopped: stopped(8),
+            rebuild: Some(rebuild),
+        };
+        let shown = serde_json::to_value(StandingBody::of(&standing)).unwrap();
+        assert_eq!(shown["stopped"], json!({ "position": 8, "reason": "no 8" }));
+        let rebuild = json!({
+            "position": 5, "target": 9, "events_per_s": 100.0, "seconds_left": 8,
+            "stopped": { "position": 6, "reason": "no 6" },
+        });
+        assert_eq!(shown["rebuild"], rebuild);
     }
 }

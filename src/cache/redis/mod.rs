@@ -36,12 +36,14 @@ const UNREADABLE: &str = "marvin_cache_unreadable_total";
 
 /// Documents that are asked for at once, each with its mark; more go in several commands.
 const IDS_MAX: usize = (KEYS_MAX - 1) / 2;
+/// Tables whose generation is kept in mind: several times as many as are read at once. Each rebuild brings a new one.
+const GENERATIONS_MAX: usize = 64;
 
 pub struct RedisCache {
     link: Link,
     frames: Frames,
     scripts: Scripts,
-    /// The generation that each table had last, which names the keys to ask for. Tables are few.
+    /// The generation that each table had last, which names the keys to ask for. Without it a read takes two steps.
     generations: RwLock<HashMap<TableKey, Uuid>>,
 }
 
@@ -145,7 +147,11 @@ impl RedisCache {
     }
 
     fn remember(&self, table: &TableKey, generation: Uuid) {
-        self.generations.write().unwrap_or_else(PoisonError::into_inner).insert(table.clone(), generation);
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        if generations.len() >= GENERATIONS_MAX && !generations.contains_key(table) {
+            generations.clear();
+        }
+        generations.insert(table.clone(), generation);
     }
 
     async fn invoke<T: FromRedisValue>(&self, script: &Call<'_>) -> Result<T, CacheError> {
@@ -253,5 +259,23 @@ impl Cache for RedisCache {
 
     async fn probe(&self) -> Result<(), CacheError> {
         self.link.probe(&self.frames.probe()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_of_many_tables_do_not_pile_up() {
+        let key = Arc::new(DataKey::from_bytes(Uuid::nil(), zeroize::Zeroizing::new([1; 32])));
+        let cache = RedisCache::new("redis://localhost", "marvin", key).unwrap();
+        for build in 1..=1_000 {
+            let table = TableKey { name: "tasks".into(), version: 1, build };
+            let generation = Uuid::from_u128(build.into());
+            cache.remember(&table, generation);
+            assert_eq!(cache.generation(&table), Some(generation));
+            assert!(cache.generations.read().unwrap().len() <= GENERATIONS_MAX);
+        }
     }
 }

@@ -2,6 +2,11 @@
 use async_trait::async_trait;
 use futures_util::future::try_join;
 use marvin_domain::Position;
+use std::{
+    collections::HashSet,
+    mem,
+    sync::{Mutex, PoisonError},
+};
 use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
@@ -23,11 +28,13 @@ mod registry;
 pub struct PostgresViews {
     postgres: Postgres,
     schema: String,
+    /// The tables that stood in the registry when it was read last.
+    known: Mutex<HashSet<Table>>,
 }
 
 impl PostgresViews {
     pub fn new(postgres: Postgres) -> Self {
-        Self { schema: views_schema(postgres.instance()), postgres }
+        Self { schema: views_schema(postgres.instance()), postgres, known: Mutex::default() }
     }
 
     /// Up to the first document that comes without its body.
@@ -51,6 +58,16 @@ impl PostgresViews {
 
     async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ViewError> {
         self.postgres.query(&self.sql(sql), parameters).await.map_err(error_of)
+    }
+
+    /// No connection needs what it prepared for a table that is gone, whichever node dropped that.
+    fn forget_dropped(&self, rows: &[TableRow]) {
+        let standing: HashSet<Table> = rows.iter().map(|row| row.table.clone()).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = mem::replace(&mut *known, standing.clone());
+        if known.iter().any(|table| !standing.contains(table)) {
+            self.postgres.forget_statements();
+        }
     }
 
     /// What `sql` answers, and the table's position, which is no later.
@@ -84,7 +101,10 @@ fn error_of(error: StoreError) -> ViewError {
 #[async_trait]
 impl ViewStore for PostgresViews {
     async fn tables(&self) -> Result<Vec<TableRow>, ViewError> {
-        Ok(self.query(&registry::tables(), &[]).await?.iter().filter_map(registry::row).collect())
+        let rows: Vec<TableRow> =
+            self.query(&registry::tables(), &[]).await?.iter().filter_map(registry::row).collect();
+        self.forget_dropped(&rows);
+        Ok(rows)
     }
 
     async fn begin(&self, view: ViewId, target: Position) -> Result<TableRow, ViewError> {

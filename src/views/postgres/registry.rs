@@ -215,10 +215,7 @@ pub async fn drop_table(views: &PostgresViews, table: &Table) -> Result<(), View
         transaction.commit().await
     };
     let answered = tokio::time::timeout(STATEMENT_TIMEOUT, dropping).await;
-    settle(client, answered).map_err(error_of)?;
-    // No connection needs what it prepared for the table any more.
-    views.postgres.forget_statements();
-    Ok(())
+    settle(client, answered).map_err(error_of)
 }
 
 pub async fn read_by_now(views: &PostgresViews, tables: &[Table]) -> Result<(), ViewError> {

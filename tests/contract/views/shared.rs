@@ -89,6 +89,30 @@ async fn a_table_that_is_dropped_under_its_readers_and_writers_is_gone() {
 }
 
 #[tokio::test]
+async fn what_another_node_dropped_leaves_nothing_prepared_behind() {
+    let subject = Adapter::Postgres.subject().await;
+    let (table, other) = (subject.live(VIEW).await, subject.live(NEXT).await);
+    let postgres = subject.database().prepare().await;
+    let node = PostgresViews::new(postgres.clone());
+    node.tables().await.unwrap();
+    // One after the other, so that all of it is prepared on the same connection.
+    for read in [&table, &other] {
+        node.load(read, &[id(1)]).await.unwrap();
+    }
+    let prepared = async |name: &str| {
+        let sql = "SELECT count(*) FROM pg_prepared_statements WHERE strpos(statement, $1) > 0";
+        postgres.query(sql, &[&name]).await.unwrap()[0].get::<_, i64>(0)
+    };
+    assert_eq!((prepared("view_things_1_1").await, prepared("view_things_2_1").await), (1, 1));
+    node.tables().await.unwrap();
+    assert_eq!(prepared("view_things_2_1").await, 1, "it stays while no table is dropped");
+    subject.store.drop_table(&table).await.unwrap();
+    node.tables().await.unwrap();
+    assert_eq!(prepared("view_things_1_1").await, 0);
+    node.load(&other, &[id(1)]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_start_gives_the_runtime_back_what_a_restore_left_out() {
     let subject = Adapter::Postgres.subject().await;
     let table = subject.live(VIEW).await;

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
-import { mayCancel, placeWords, progressWords, servingWords } from "./projections";
+import { haltedRebuild, mayCancel, placeWords, progressWords, servingWords } from "./projections";
 import type { Projection, Rebuild } from "./types";
 
-const rebuild: Rebuild = { position: 250, target: 1000, events_per_s: null, seconds_left: null };
+const rebuild: Rebuild = { position: 250, target: 1000, events_per_s: null, seconds_left: null, stopped: null };
 const live: Projection = { name: "tasks", version: 2, serving_version: 2, position: 1000, lag: 0, state: "live", holder: null, stopped: null, rebuild: null };
 
 it("progress_says_what_is_known", () => {
@@ -29,4 +29,11 @@ it("a_rebuild_may_be_called_off_where_something_else_answers", () => {
   expect(mayCancel({ ...live, rebuild })).toBe(true);
   expect(mayCancel({ ...live, rebuild, serving_version: 1 })).toBe(true);
   expect(mayCancel({ ...live, rebuild, serving_version: null })).toBe(false);
+});
+
+it("a_stop_of_the_rebuild_is_told_apart_from_that_of_what_serves", () => {
+  const [earlier, later] = [{ position: 6, reason: "no" }, { position: 8, reason: "nor this" }];
+  expect(haltedRebuild({ ...live, rebuild })).toBeNull();
+  expect(haltedRebuild({ ...live, stopped: later, rebuild: { ...rebuild, stopped: earlier } })).toEqual(earlier);
+  expect(haltedRebuild({ ...live, stopped: earlier, rebuild: { ...rebuild, stopped: { ...earlier } } })).toBeNull();
 });

@@ -29,3 +29,8 @@ export function servingWords({ version, serving_version }: Projection): string |
 export function mayCancel({ rebuild, serving_version }: Projection): boolean {
   return rebuild !== null && serving_version !== null;
 }
+
+/** Where the rebuild stopped, unless that is what is said of the projection anyhow. */
+export function haltedRebuild({ stopped, rebuild }: Projection): Rebuild["stopped"] {
+  return rebuild?.stopped && rebuild.stopped.position !== stopped?.position ? rebuild.stopped : null;
+}

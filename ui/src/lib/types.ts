@@ -148,6 +148,7 @@ export interface Rebuild {
   target: number;
   events_per_s: number | null;
   seconds_left: number | null;
+  stopped: { position: number; reason: string } | null;
 }
 
 /** One CloudEvents 1.0 event; position and sequence are strings of digits there. */
