@@ -1,4 +1,5 @@
 //! Has requests carried out by the process that owns the data directory; where there is none, by this one.
+use anyhow::bail;
 use tokio::{runtime::Runtime, task::spawn_blocking};
 
 use crate::{
@@ -20,15 +21,17 @@ pub fn carry_out(settings: &Settings, request: Request) -> anyhow::Result<Answer
     })
 }
 
-/// Whoever carries requests out at the moment: a server may end, or start, between two of them.
+/// Whoever carries requests out: the server that runs at the first of them, or else this process.
 pub struct Desk<'a> {
     settings: &'a Settings,
     own: Option<(Stores, Hands)>,
+    /// A server has answered. When it ends, another may be about to start, so the stores are not to be taken from it.
+    is_served: bool,
 }
 
 impl<'a> Desk<'a> {
     pub fn of(settings: &'a Settings) -> Self {
-        Self { settings, own: None }
+        Self { settings, own: None, is_served: false }
     }
 
     /// Whether this process carries them out, because no server runs here.
@@ -44,7 +47,11 @@ impl<'a> Desk<'a> {
             None => {
                 let (data_dir, asked) = (self.settings.data_dir.clone(), request.clone());
                 match spawn_blocking(move || control::ask(&data_dir, &asked)).await?? {
-                    Some(answer) => answer,
+                    Some(answer) => {
+                        self.is_served = true;
+                        answer
+                    }
+                    None if self.is_served => bail!("the server has ended meanwhile: ask again"),
                     None => control::perform(request, self.open().await?).await,
                 }
             }

@@ -1,5 +1,5 @@
 //! `marvin rebuild NAME`: builds read models anew beside those that serve, and shows how that goes.
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::{
     io::{IsTerminal, Write, stdout},
     process::ExitCode,
@@ -125,12 +125,14 @@ impl<'a, 'd> Watch<'a, 'd> {
         let mut held = Instant::now();
         loop {
             let asked = async {
-                let standings = all(self.desk.ask(Request::Projections).await?)?;
+                let asked = self.desk.ask(Request::Projections).await;
+                let standings =
+                    all(asked.with_context(|| format!("the rebuild of {name} goes on with the next server"))?)?;
                 sleep(LOOK_INTERVAL).await;
                 anyhow::Ok(standings)
             };
             let standings = tokio::select! {
-                standings = asked => standings?,
+                standings = asked => standings.inspect_err(|_| self.page.end())?,
                 _ = self.interrupted.recv() => {
                     self.page.end();
                     bail!("{name} goes on being rebuilt; `marvin rebuild {name} --cancel` calls it off");

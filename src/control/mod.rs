@@ -1,7 +1,8 @@
 //! The control socket: how commands on the machine reach the process that owns the data directory.
 //!
 //! A Unix stream socket in that directory, for its owner alone: whoever can connect could read the files as well. One
-//! connection asks one thing: a line of JSON, answered by a line of JSON when it is done. It owns no work of its own and
+//! connection asks one thing: a line of JSON, answered by a line of JSON when it is done, before which come blanks that say that it is
+//! being worked on. It owns no work of its own and
 //! decides nothing; `upkeep`, `doctor` and `views::admin` do what is asked.
 mod client;
 mod server;
@@ -13,6 +14,7 @@ use std::{
     error::Error,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::Notify;
 
@@ -28,6 +30,8 @@ use crate::{
 pub use client::{ControlError, ask};
 pub use server::listen;
 
+/// While the server works on a request, it sends a blank so often: JSON may begin with any number of them.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// A request: a path of at most 4,096 bytes, each of which JSON may write as six, and its frame.
 const REQUEST_BYTES_MAX: u64 = 32 * 1024;
 

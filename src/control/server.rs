@@ -1,6 +1,7 @@
 //! Listens on the control socket for as long as the process serves.
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
+    convert::Infallible,
     fs::{self, Permissions},
     io::{self, ErrorKind},
     os::unix::fs::{FileTypeExt, PermissionsExt},
@@ -10,14 +11,17 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{
+        UnixListener, UnixStream,
+        unix::{ReadHalf, WriteHalf},
+    },
     sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::warn;
 
-use super::{Answer, Hands, REQUEST_BYTES_MAX, Request, perform, sentence, socket_in};
+use super::{ALIVE_INTERVAL, Answer, Hands, REQUEST_BYTES_MAX, Request, perform, sentence, socket_in};
 
 /// Who asks at once: one backup or rotation, one comparison, some who are told that it is under way, and a few who watch a rebuild.
 pub(super) const CONNECTIONS_MAX: usize = 8;
@@ -100,12 +104,16 @@ async fn accept(listener: UnixListener, hands: &Hands) {
 }
 
 async fn answer(mut stream: UnixStream, hands: &Hands) {
-    let answer = match timeout(LINE_TIMEOUT, read(&mut stream)).await {
-        Ok(Ok(request)) if request.ends_with_its_client() => tokio::select! {
-            answer = perform(request, hands) => answer,
-            () = hung_up(&mut stream) => return,
-        },
-        Ok(Ok(request)) => perform(request, hands).await,
+    let request = timeout(LINE_TIMEOUT, read(&mut stream)).await;
+    let (mut reader, writer) = stream.split();
+    let answer = match request {
+        Ok(Ok(request)) => {
+            let ends_with_its_client = request.ends_with_its_client();
+            tokio::select! {
+                answer = told_of(perform(request, hands), &writer) => answer,
+                () = hung_up(&mut reader), if ends_with_its_client => return,
+            }
+        }
         Ok(Err(reason)) => Answer::failed(reason),
         Err(_) => Answer::failed(format!("the request did not come within {} s", LINE_TIMEOUT.as_secs())),
     };
@@ -126,10 +134,26 @@ async fn read(stream: &mut UnixStream) -> Result<Request, String> {
     }
 }
 
+/// Does the work, and says now and then that it is being done.
+pub(super) async fn told_of<T>(work: impl Future<Output = T>, client: &WriteHalf<'_>) -> T {
+    tokio::select! {
+        done = work => done,
+        never = say_so(client) => match never {},
+    }
+}
+
+async fn say_so(client: &WriteHalf<'_>) -> Infallible {
+    loop {
+        sleep(ALIVE_INTERVAL).await;
+        // A client that went away, or does not read, is no concern of the work.
+        client.try_write(b" ").ok();
+    }
+}
+
 /// Waits for the client to hang up. What it says behind its line is passed over.
-async fn hung_up(stream: &mut UnixStream) {
+async fn hung_up(client: &mut ReadHalf<'_>) {
     let mut said = [0; 64];
-    while stream.read(&mut said).await.is_ok_and(|count| count > 0) {}
+    while client.read(&mut said).await.is_ok_and(|count| count > 0) {}
 }
 
 fn line_of(answer: &Answer) -> Vec<u8> {

@@ -1,19 +1,27 @@
 //! Who may ask, what a client may send, and what is left of a socket.
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, ErrorKind, Write},
     net::Shutdown,
     os::unix::{
         fs::{FileTypeExt, MetadataExt},
         net::{UnixListener, UnixStream},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    io::AsyncReadExt,
+    task::{JoinHandle, spawn_blocking},
+};
 use uuid::Uuid;
 
-use super::{client::ANSWER_BYTES_MAX, server::CONNECTIONS_MAX, *};
+use super::{
+    client::ANSWER_BYTES_MAX,
+    server::{CONNECTIONS_MAX, told_of},
+    *,
+};
 use crate::{
     config::{Flags, Settings},
     doctor::ComparedView,
@@ -222,6 +230,65 @@ async fn a_server_that_ends_or_speaks_otherwise_is_told_from_one_that_answers() 
         assert!(sentence(&error).contains(expected), "{error}");
         server.join().unwrap();
     }
+}
+
+/// Listens where nobody answers.
+fn mute() -> (TempDir, UnixListener) {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(socket_in(directory.path())).unwrap();
+    (directory, listener)
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let begun = Instant::now();
+    let (directory, listener) = mute();
+    let error = ask(directory.path(), &Request::RotateKeys).unwrap_err();
+    assert!(
+        matches!(&error, ControlError::Silent { source, .. } if source.kind() == ErrorKind::WouldBlock),
+        "{error:?}"
+    );
+    // What was connected and never accepted fills the queue, until the system lets nobody wait any more.
+    let queue = std::iter::repeat_with(|| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.connect(&SockAddr::unix(socket_in(directory.path())).unwrap()).map(|()| socket)
+    });
+    let _waiting: Vec<_> = queue.map_while(Result::ok).collect();
+    let error = ask(directory.path(), &Request::RotateKeys).unwrap_err();
+    assert!(matches!(&error, ControlError::Silent { .. }), "{error:?}");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    drop(listener);
+}
+
+#[test]
+fn a_server_that_is_at_it_is_waited_for() {
+    let (directory, listener) = mute();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+        // More than an answer may have.
+        stream.write_all(&vec![b' '; 2 * ANSWER_BYTES_MAX as usize]).unwrap();
+        stream.write_all(b"{\"answer\":\"failed\",\"reason\":\"at last\"}\n").unwrap();
+    });
+    let answer = ask(directory.path(), &Request::RotateKeys).unwrap();
+    assert_eq!(answer, Some(Answer::failed("at last")));
+    server.join().unwrap();
+}
+
+#[tokio::test]
+async fn while_something_is_done_the_client_hears_of_it() {
+    let (mut server, mut client) = tokio::net::UnixStream::pair().unwrap();
+    let (finish, finished) = tokio::sync::oneshot::channel();
+    let heard = async {
+        let mut blank = [0];
+        client.read_exact(&mut blank).await.unwrap();
+        finish.send(()).unwrap();
+        blank
+    };
+    let (_, writer) = server.split();
+    let (done, blank) = tokio::join!(told_of(finished, &writer), tokio::time::timeout(PATIENCE, heard));
+    assert_eq!((done, blank), (Ok(()), Ok(*b" ")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Read models that are built anew while people work, called off, killed, altered by hand, or stopped by an event.
 use serde_json::{Value, json};
 use std::{
-    process::Output,
+    process::{Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
 use tokio::task::spawn_blocking;
@@ -358,6 +358,26 @@ async fn a_name_that_is_no_projection_is_a_mistake_of_usage() {
     let (exit, text) = said(&run(&launch, &["rebuild", "tasks"]).await);
     assert_eq!(exit, 1, "{text}");
     assert!(!launch.data_dir().join("views.db").exists(), "a mistyped directory is not made an instance");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_rebuild_leaves_the_stores_to_the_next_server() {
+    let (stopped, admin) = house().await;
+    long_history(stopped.launch(), LONG_HISTORY).await;
+    let server = stopped.start();
+    rebuilt(&admin.at(&server)).await;
+    let mut command = server.launch().command(&["rebuild", "agents"]);
+    let watching = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the rebuild is under way", async || {
+        let standing = agents(&admin.at(&server)).await;
+        standing["rebuild"]["position"].as_u64().filter(|position| *position > 0)
+    })
+    .await;
+    let stopped = server.stop();
+    let (exit, text) = said(&spawn_blocking(|| watching.wait_with_output()).await.unwrap().unwrap());
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("the rebuild of agents goes on with the next server: the server"), "{text}");
+    rebuilt(&admin.at(&stopped.start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
