@@ -2,9 +2,13 @@
 //!
 //! Log lines go to standard error, so that standard output holds what a command answers. Payloads never get into them: we
 //! do not log any, and libraries, whose finer lines hold headers and bodies, are not heard below `info`.
-use std::io::{self, IsTerminal};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+};
 
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber, error};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -25,7 +29,8 @@ const OWN_TARGET: &str = "marvin";
 /// Libraries whose `info` tells of each start and each migration step.
 const CHATTY_TARGETS: [&str; 2] = ["refinery_core", "actix_server"];
 
-/// Starts logging for the rest of the process: which lines, as [`filter`] reads it, and how; text on a terminal, else JSON.
+/// Starts logging for the rest of the process: which lines, as [`filter`] reads it, and how; text on a terminal, else JSON. Panics
+/// are lines of it, too.
 ///
 /// # Errors
 /// When logging was started before.
@@ -35,7 +40,19 @@ pub fn init(lines: &str, format: Option<LogFormat>) -> Result<(), TryInitError> 
     // The filter was parsed when the settings were; a default is better than a process that cannot log.
     let filter = filter(lines).unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
-    Registry::default().with(layer(filter, format, colours, io::stderr)).try_init()
+    Registry::default().with(layer(filter, format, colours, io::stderr)).try_init()?;
+    panic::set_hook(Box::new(tell_of_panic));
+    Ok(())
+}
+
+/// Says where the program is wrong. What a panic says beyond its fixed words may quote what a person wrote.
+fn tell_of_panic(panicked: &PanicHookInfo<'_>) {
+    let place = panicked.location().map(ToString::to_string).unwrap_or_default();
+    let said = panicked.payload().downcast_ref::<&'static str>().copied().unwrap_or("its words are withheld");
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    error!(place, said, thread = thread.name(), backtrace, "the program panicked");
 }
 
 /// Reads a filter such as `info` or `info,marvin::http=debug`.
@@ -110,6 +127,24 @@ mod tests {
     fn a_text_line_reads_as_a_sentence_with_its_fields() {
         let line = logged("info", LogFormat::Text, || info!(task.id = "t1", "task finished"));
         assert!(line.contains("task finished task.id=\"t1\""), "{line}");
+    }
+
+    #[test]
+    fn a_panic_is_told_by_its_place_and_only_in_fixed_words() {
+        let line = logged("info", LogFormat::Json, || {
+            panic::set_hook(Box::new(tell_of_panic));
+            let who = String::from("somebody");
+            panic::catch_unwind(|| panic!("{who} wrote this")).unwrap_err();
+            panic::catch_unwind(|| panic!("this cannot be")).unwrap_err();
+            drop(panic::take_hook());
+        });
+        let lines: Vec<serde_json::Value> = line.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((lines.len(), &lines[1]["said"]), (2, &"this cannot be".into()));
+        for told in lines {
+            assert_eq!((&told["level"], &told["message"]), (&"ERROR".into(), &"the program panicked".into()));
+            assert!(told["place"].as_str().unwrap().starts_with("src/telemetry.rs:"), "{told}");
+            assert!(!told.to_string().contains("somebody"), "{told}");
+        }
     }
 
     #[test]

@@ -21,16 +21,26 @@ use super::{Cache, CacheError, Entry, Fill, Found, Lease, Missed, TableKey, Tenu
 use crate::{health::Health, store::chain};
 
 /// How long a reader waits for what it looks for. The store would have answered by then.
-const LOOK_PATIENCE: Duration = Duration::from_millis(25);
+const LOOK_PATIENCE: Duration = Duration::from_millis(24);
 /// How long a reader waits before it asks the store, so that the next one finds the document.
 const LEASE_PATIENCE: Duration = Duration::from_millis(10);
 /// How long the writer waits; readers that wait for its next batch wait with it. A put has at most a megabyte.
-const WRITE_PATIENCE: Duration = Duration::from_millis(30);
-/// What a cache may cost a request at most. The page of a task asks for most: itself and its steps, one after the other.
+const WRITE_PATIENCE: Duration = Duration::from_millis(16);
+/// What a cache may cost a request at most: a sign of the writer's life and the put of the batch before its own, one after the other,
+/// and then a look and a lease for itself and again for what belongs to it, as the page of a task has steps.
 const REQUEST_MS_MAX: u128 = 100;
 const _: () = assert!(
-    WRITE_PATIENCE.as_millis() + 2 * (LOOK_PATIENCE.as_millis() + LEASE_PATIENCE.as_millis()) <= REQUEST_MS_MAX
+    2 * WRITE_PATIENCE.as_millis() + 2 * (LOOK_PATIENCE.as_millis() + LEASE_PATIENCE.as_millis()) <= REQUEST_MS_MAX
 );
+/// How soon a probe must be answered. What is asked takes more round trips than one: a look may wait for one command and take another,
+/// twice in a new generation; a lease may have to send its script, and so may who begins, behind a look.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(5);
+const _: () = assert!(
+    4 * PROBE_TIMEOUT.as_millis() <= LOOK_PATIENCE.as_millis()
+        && 2 * PROBE_TIMEOUT.as_millis() <= LEASE_PATIENCE.as_millis()
+        && 3 * PROBE_TIMEOUT.as_millis() <= WRITE_PATIENCE.as_millis()
+);
+
 /// Between the first two probes; each later one takes twice as long to come.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Between probes of a cache that stays away: it is found well within this.

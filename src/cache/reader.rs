@@ -10,6 +10,9 @@ use super::{Cache, Entry, Fill, Lease, Slot, TableKey};
 /// Fills under way at once, which nobody waits for. One more is left out; its lease lapses.
 const FILLS_MAX: usize = 64;
 
+/// Leases of one read: few enough that nobody waits for the script that takes them. What is left out is filled by who asks next.
+const LEASES_MAX: usize = 128;
+
 const HITS: &str = "marvin_cache_hits_total";
 const MISSES: &str = "marvin_cache_misses_total";
 
@@ -65,7 +68,8 @@ impl Reader {
         }
         counter!(MISSES).increment(missed.len() as u64);
         // Before the store is read: what is put from here on ends the lease.
-        let leases = self.cache.lease(table, head.generation, &missed).await.unwrap_or_default();
+        let leases =
+            self.cache.lease(table, head.generation, &missed[..missed.len().min(LEASES_MAX)]).await.unwrap_or_default();
         let loaded = load(missed.iter().map(|missed| missed.id).collect()).await?;
         self.fill(table, head.generation, leases, &loaded.entries);
         let position = if entries.is_empty() { loaded.position } else { loaded.position.min(head.position) };

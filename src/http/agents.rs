@@ -274,7 +274,7 @@ pub async fn list(
     filters.extend(query.kind.as_deref().map(|kind| Filter::is("kind", kind)));
     filters.extend(query.status.map(|status| Filter::is("status", Key::from(status.as_str()))));
     let position = api.reach::<Agents>(&request).await?;
-    let page = api.page_of::<Agents>(start, filters, query.limit, |agent| agent.id).await?;
+    let page = api.page_of::<Agents>(start, filters, query.limit, |agent| agent.id, |_| true).await?;
     let items = page.items.iter().map(AgentBody::of).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }

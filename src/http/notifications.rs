@@ -77,7 +77,7 @@ pub async fn list(
     let mut filters = vec![Filter::is("recipient", caller.user_id)];
     filters.extend(query.unread.map(|unread| Filter::is("unread", unread)));
     let position = api.reach::<Inbox>(&request).await?;
-    let page = api.page_of::<Inbox>(start, filters, query.limit, |notification| notification.id).await?;
+    let page = api.page_of::<Inbox>(start, filters, query.limit, |notification| notification.id, |_| true).await?;
     let items = page.items.iter().map(NotificationBody::of).collect::<Vec<_>>();
     let unread = vec![Filter::is("recipient", caller.user_id), Filter::is("unread", true)];
     let unread = api.views.count::<Inbox>(unread).await?;

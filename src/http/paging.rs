@@ -156,7 +156,7 @@ impl Api {
         Ok(Start { list, after: cursor.map(|cursor| cursor.after(list)).transpose()? })
     }
 
-    /// The newest documents under these conditions from `start` on; `id` is that of a document.
+    /// The newest documents under these conditions from `start` on, and only as long as one more `fits`; `id` is that of a document.
     ///
     /// # Errors
     /// 400 for a cursor of another version of the view; 503 while no table can answer.
@@ -166,6 +166,7 @@ impl Api {
         filters: Vec<Filter>,
         limit: Limit,
         id: impl Fn(&P::Document) -> Uuid,
+        fits: impl FnMut(&P::Document) -> bool,
     ) -> Result<Page<P::Document>, Problem> {
         let before = start.after.map(|after| after.last);
         let asked = u32::try_from(limit.and_one()).expect("a limit is at most 200");
@@ -174,8 +175,18 @@ impl Api {
         if start.after.is_some_and(|after| after.version != listed.version) {
             return Err(not_of_this_list());
         }
-        Ok(Page::of(start.list, listed, limit, id))
+        Ok(Page::of(start.list, cut(listed, fits), limit, id))
     }
+}
+
+/// The first one, and those behind it up to the first that does not fit.
+fn cut<D>(mut listed: Listed<D>, mut fits: impl FnMut(&D) -> bool) -> Listed<D> {
+    if let Some(count) = listed.documents.iter().position(|document| !fits(document)) {
+        let count = count.max(1);
+        listed.is_cut |= count < listed.documents.len();
+        listed.documents.truncate(count);
+    }
+    listed
 }
 
 #[cfg(test)]
@@ -276,6 +287,19 @@ mod tests {
     fn a_page_that_is_cut_for_its_bytes_leads_on_behind_its_last_one() {
         let page = Page::of(NUMBERS, Listed { is_cut: true, ..listed(vec![9, 8]) }, Limit(50), |n| *n);
         assert_eq!((page.items, page.next_cursor), (vec![9, 8], Some(cursor(NUMBERS, 8))));
+    }
+
+    #[rstest]
+    #[case::all_fit(9, &[3, 2, 1], false)]
+    #[case::two_fit(5, &[3, 2], true)]
+    #[case::the_first_is_too_much(1, &[3], true)]
+    fn a_page_ends_before_what_does_not_fit(#[case] most: u64, #[case] kept: &[u64], #[case] is_cut: bool) {
+        let mut sum = 0;
+        let listed = cut(listed(vec![3, 2, 1]), |n| {
+            sum += n;
+            sum <= most
+        });
+        assert_eq!((&*listed.documents, listed.is_cut), (kept, is_cut));
     }
 
     proptest! {

@@ -35,6 +35,9 @@ use crate::{
 };
 
 const LIST: &str = "tasks";
+/// Steps that a page of tasks shows: as many as two tasks may have, or ten each of its largest page. A page ends before a task with
+/// more, unless it is the first.
+const PAGE_STEPS_MAX: u32 = 2_000;
 const PRIORITY_DEFAULT: u8 = 5;
 const PRIORITY_MAX: u8 = 9;
 /// Steps that are looked for before it is known how many a task has.
@@ -254,7 +257,12 @@ pub async fn list(
         filters.push(Filter::is("requested_by", caller.user_id));
     }
     let position = api.reach_tasks(&request).await?;
-    let page = api.page_of::<Tasks>(start, filters, query.limit, |task| task.id).await?;
+    let mut steps = 0;
+    let fits = |task: &TaskDocument| {
+        steps += task.steps;
+        steps <= PAGE_STEPS_MAX
+    };
+    let page = api.page_of::<Tasks>(start, filters, query.limit, |task| task.id, fits).await?;
     let steps = api.steps_of(&page.items, Vec::new(), position).await?;
     let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))

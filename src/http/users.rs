@@ -121,7 +121,7 @@ pub async fn create(
 pub async fn list(request: HttpRequest, api: web::Data<Api>, query: Query<ListUsers>) -> Result<HttpResponse, Problem> {
     let start = api.start_of(LIST, query.cursor.as_ref())?;
     let position = api.reach::<Users>(&request).await?;
-    let page = api.page_of::<Users>(start, Vec::new(), query.limit, |user| user.id).await?;
+    let page = api.page_of::<Users>(start, Vec::new(), query.limit, |user| user.id, |_| true).await?;
     let items = page.items.iter().map(UserBody::of).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }

@@ -18,23 +18,28 @@ pub(super) struct Dropper {
     view: ViewId,
     store: Arc<dyn ViewStore>,
     board: Arc<Board>,
-    /// One at a time.
-    under_way: JoinSet<()>,
+    /// One at a time. Answers those that could not be dropped.
+    under_way: JoinSet<Vec<Table>>,
+    /// Of these the registry may say nothing any more, and they take up room all the same.
+    left: Vec<Table>,
 }
 
 impl Dropper {
     pub fn new(view: ViewId, store: Arc<dyn ViewStore>, board: Arc<Board>) -> Self {
-        Self { view, store, board, under_way: JoinSet::new() }
+        Self { view, store, board, under_way: JoinSet::new(), left: Vec::new() }
     }
 
     /// Has what nobody reads dropped. Waits for nothing; what fails is tried again later.
     pub fn look(&mut self, rows: &[TableRow]) {
-        while self.under_way.try_join_next().is_some() {}
+        while let Some(ended) = self.under_way.try_join_next() {
+            self.left = ended.unwrap_or_default();
+        }
         if !self.under_way.is_empty() || !self.board.has_noted() {
             return;
         }
         let unread = rows.iter().filter(|row| is_unread(self.view, row) && !self.board.uses(&row.table));
-        let unread: Vec<Table> = unread.map(|row| row.table.clone()).collect();
+        let hidden = self.left.extract_if(.., |left| !rows.iter().any(|row| row.table == *left));
+        let unread: Vec<Table> = unread.map(|row| row.table.clone()).chain(hidden).collect();
         if !unread.is_empty() {
             self.under_way.spawn(drop_all(self.view, self.store.clone(), self.board.clone(), unread));
         }
@@ -50,8 +55,8 @@ fn is_unread(view: ViewId, row: &TableRow) -> bool {
     row.table.name == view.name && row.unread_for >= UNREAD_MAX && is_droppable
 }
 
-async fn drop_all(view: ViewId, store: Arc<dyn ViewStore>, board: Arc<Board>, tables: Vec<Table>) {
-    let mut has_failed = false;
+async fn drop_all(view: ViewId, store: Arc<dyn ViewStore>, board: Arc<Board>, tables: Vec<Table>) -> Vec<Table> {
+    let mut left = Vec::new();
     for table in tables {
         let begun = Instant::now();
         match drop_unread(view, &*store, &board, &table).await {
@@ -62,21 +67,25 @@ async fn drop_all(view: ViewId, store: Arc<dyn ViewStore>, board: Arc<Board>, ta
             Ok(false) => {}
             Err(error) => {
                 warn!(table = %table, error = %error, "a view that nobody reads any more could not be dropped for now");
-                has_failed = true;
+                left.push(table);
             }
         }
     }
-    if has_failed {
+    if !left.is_empty() {
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+    left
 }
 
 /// Answers whether it did: while others were dropped, somebody may have begun to read the table, or gone on filling it.
 async fn drop_unread(view: ViewId, store: &dyn ViewStore, board: &Board, table: &Table) -> Result<bool, ViewError> {
+    // Says that somebody is there, before anything is made of how long nobody was.
+    store.read_by_now(&[]).await?;
     let rows = store.tables().await?;
     board.look_within(KNOWN_FOR_MAX).await?;
+    let is_read = rows.iter().any(|row| row.table == *table && !is_unread(view, row));
     // What this process needs, it may not have said yet.
-    if !rows.iter().any(|row| row.table == *table && is_unread(view, row)) || board.uses(table) {
+    if is_read || board.uses(table) {
         return Ok(false);
     }
     store.drop_table(table).await?;

@@ -33,7 +33,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const BUILDING_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a panic says may quote what a person wrote, and the reason of a stop is stored in clear.
-const PANICKED: &str = "the program panicked at an event behind it; its message stands in the output of the process";
+const PANICKED: &str = "the program panicked at an event behind it; the log of the process says where";
 
 /// What keepers of all projections share.
 #[derive(Clone)]

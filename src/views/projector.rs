@@ -153,19 +153,33 @@ impl Projector {
                 Err(error) if events.len() == 1 || !matches!(error, ViewError::Corrupt { .. }) => {
                     return Err(failed(error));
                 }
-                Ok(Folded::TooMuch) | Err(_) => {
-                    let (front, back) = events.split_at(events.len() / 2);
-                    let middle = front.last().map_or(Checkpoint::START, |last| Checkpoint::behind(last));
-                    Box::pin(self.project(front, middle)).await?;
-                    return Box::pin(self.project(back, end)).await;
-                }
+                Ok(Folded::TooMuch) | Err(_) => return self.project_halves(events, end).await,
             }
         };
-        let Some(failure) = plan.failure else { return self.commit(changed, end).await.map_err(failed) };
-        if let Some(last) = events.iter().rev().find(|event| event.position < failure.position()) {
-            self.commit(changed, Checkpoint::behind(last)).await.map_err(failed)?;
+        let Some(failure) = plan.failure else {
+            return match self.commit(changed, end).await {
+                // Nor one that the table cannot hold.
+                Err(ViewError::Corrupt { .. }) if events.len() > 1 => self.project_halves(events, end).await,
+                committed => committed.map_err(failed),
+            };
+        };
+        let whole = events.iter().take_while(|event| event.position < failure.position()).count();
+        if let Some(last) = events[..whole].last() {
+            match self.commit(changed, Checkpoint::behind(last)).await {
+                Err(ViewError::Corrupt { .. }) => {
+                    Box::pin(self.project(&events[..whole], Checkpoint::behind(last))).await?;
+                }
+                committed => committed.map_err(failed)?,
+            }
         }
         Err(FollowError::Stop { position: failure.position(), reason: chain(&failure) })
+    }
+
+    async fn project_halves(&mut self, events: &[Arc<Envelope>], end: Checkpoint) -> Result<(), FollowError> {
+        let (front, back) = events.split_at(events.len() / 2);
+        let middle = front.last().map_or(Checkpoint::START, |last| Checkpoint::behind(last));
+        Box::pin(self.project(front, middle)).await?;
+        Box::pin(self.project(back, end)).await
     }
 
     /// A lane holds what people wrote in clear, so it must hear of their erasure.

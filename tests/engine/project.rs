@@ -17,7 +17,7 @@ use marvin::{
         sqlite::SqliteViews,
     },
 };
-use marvin_domain::{Envelope, Position, StreamId, agent::AgentCommand, user::Role};
+use marvin_domain::{AggregateKind, Envelope, Position, StreamId, agent::AgentCommand, user::Role};
 use marvin_projections::{Fold, RawDocument, agents::Agents, tasks::Tasks};
 use serde_json::json;
 use std::sync::{
@@ -269,6 +269,27 @@ async fn a_document_that_cannot_be_read_stops_the_table_at_the_event_that_touche
     let Err(FollowError::Stop { position, reason }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(position, paused[0].position);
     assert!(reason.contains("cannot be read"), "{reason}");
+}
+
+/// As after a change of the fields without a higher version.
+#[tokio::test]
+async fn a_document_that_the_table_cannot_hold_stops_it_at_the_event_that_touches_it() {
+    let bench = bench().await;
+    let events = some_history(&bench.stack).await;
+    let fold = marvin_projections::fold_of::<Tasks>();
+    let mut table = bench.projector(fold.clone()).await.table().clone();
+    table.fields = table.fields[1..].into();
+    let cache = Arc::new(MemoryCache::default());
+    let mut projector = bench.stack.projector_on(table, fold, bench.store.clone(), 0, cache);
+    projector.resume().await.unwrap();
+    let mut outcome = projector.take(&events).await;
+    if outcome.is_ok() {
+        outcome = projector.settle().await;
+    }
+    let Err(FollowError::Stop { position, reason }) = outcome else { panic!("{outcome:?}") };
+    let first = events.iter().find(|event| event.stream.kind == AggregateKind::Task).unwrap();
+    assert_eq!(position, first.position);
+    assert!(reason.contains("needs a higher version"), "{reason}");
 }
 
 /// So that a restart need not look through all of them again.

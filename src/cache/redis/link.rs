@@ -11,14 +11,12 @@ use std::{
 };
 
 use super::reads::Reads;
-use crate::cache::CacheError;
+use crate::cache::{CacheError, guarded::PROBE_TIMEOUT};
 
 /// How long connecting may take, TLS and login included. Nobody waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long any answer may take. Who waits for one has a shorter patience; this is for what nobody waits for any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How soon the probe must be answered: no later than a reader's patience, or it would be of no use to be well.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(25);
 /// How long the probe's key stays.
 const PROBE_TTL_MS: u64 = 1_000;
 

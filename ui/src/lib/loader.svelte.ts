@@ -63,6 +63,10 @@ export class Listing<T> {
       const { body, position } = await ask(this.nextCursor);
       return { body: { ...body, items: [...before, ...body.items] }, position };
     });
+    // The list was rebuilt in another form since: its cursors lead nowhere.
+    if (this.problem?.status === 400 && this.problem.errors.some((error) => error.pointer === "/cursor")) {
+      await this.load(ask);
+    }
   }
 
   async #take(asked: () => Promise<Answer<Page<T>>>): Promise<void> {
