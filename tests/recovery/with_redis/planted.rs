@@ -1,5 +1,5 @@
 //! What others write into Redis while a server uses it: wrong bytes, and what stood there before.
-use ::redis::{AsyncCommands, cmd, pipe};
+use ::redis::{AsyncCommands, aio::MultiplexedConnection, cmd, pipe};
 use rstest::rstest;
 
 use super::{MISSES, Scene};
@@ -18,11 +18,23 @@ fn is_document(key: &str) -> bool {
 }
 
 /// Writes in the place of what is there, and lets it live as long.
-async fn write_over(scene: &Scene, keys: &[String], bytes: &[u8]) {
+async fn write_over(stranger: &mut MultiplexedConnection, key: &str, bytes: &[u8]) {
+    cmd("SET").arg(key).arg(bytes).arg("XX").arg("KEEPTTL").exec_async(stranger).await.unwrap();
+}
+
+async fn spoil(scene: &Scene, of: fn(&str) -> bool, spoilt: fn(Vec<u8>) -> Vec<u8>) {
     let mut stranger = scene.stranger().await;
-    for key in keys {
-        cmd("SET").arg(key).arg(bytes).arg("XX").arg("KEEPTTL").exec_async(&mut stranger).await.unwrap();
+    for key in scene.keys(of).await {
+        let bytes: Option<Vec<u8>> = stranger.get(&key).await.unwrap();
+        write_over(&mut stranger, &key, &spoilt(bytes.unwrap_or_default())).await;
     }
+}
+
+fn with_another_bit(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    bytes
 }
 
 #[rstest]
@@ -32,17 +44,19 @@ async fn write_over(scene: &Scene, keys: &[String], bytes: &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_bytes_are_shown_to_nobody_and_are_counted(#[case] of: fn(&str) -> bool, #[case] counter: &str) {
     let mut scene = Scene::start().await;
-    for bytes in [&b""[..], b"not what Marvin wrote", &[0; 200], &[1; 100_000]] {
+    let spoilt: [fn(Vec<u8>) -> Vec<u8>; 4] =
+        [|_| vec![], |_| b"not what Marvin wrote".to_vec(), |_| vec![1; 100_000], with_another_bit];
+    for spoilt in spoilt {
         scene.comes_from_redis().await;
         eventually("they are found", async || {
             let before = scene.counted().await.sum(counter);
-            write_over(&scene, &scene.keys(of).await, bytes).await;
+            spoil(&scene, of, spoilt).await;
             scene.shows().await;
             (scene.counted().await.sum(counter) > before).then_some(())
         })
         .await;
         scene.change().await;
-        write_over(&scene, &scene.keys(of).await, bytes).await;
+        spoil(&scene, of, spoilt).await;
         scene.shows().await;
     }
     scene.is_used().await;
@@ -64,7 +78,7 @@ async fn an_old_document_that_is_written_back_is_shown_to_nobody() {
         scene.comes_from_redis().await;
         let before = scene.counted().await.sum(MISSES);
         for (key, bytes) in old {
-            write_over(&scene, &[key], &bytes).await;
+            write_over(&mut stranger, &key, &bytes).await;
         }
         scene.shows().await;
         (scene.counted().await.sum(MISSES) > before).then_some(())
