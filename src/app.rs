@@ -101,7 +101,7 @@ impl App {
             poke,
         };
         loops.push(tokio::spawn(holder.clone().run()));
-        loops.push(tokio::spawn(board.clone().run(tail.head())));
+        loops.push(tokio::spawn(board.clone().run(log.head())));
         loops.extend(folds.into_iter().map(|fold| tokio::spawn(Keeper::new(fold, parts.clone()).run())));
         let views = Views::new(stores.views.clone(), documents, board.clone(), cache);
         board.first_look(FIRST_LOOK_MAX).await;
