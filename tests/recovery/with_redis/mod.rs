@@ -8,6 +8,7 @@ use super::support::{Client, Launch, Metrics, PASSWORD, Server, eventually, redi
 
 mod faults;
 mod planted;
+mod shared;
 
 /// How soon what a view has reached is answered, whatever Redis does. It may add 100 ms; the rest is for a debug build on a busy
 /// machine. Less than the second after which a call of Redis ends by itself.
