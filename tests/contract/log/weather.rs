@@ -5,7 +5,10 @@ use marvin::{
     store::StoreError,
 };
 use rstest::rstest;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio_postgres::Config;
 
 use super::{Adapter, Subject, append, append::Stalled, first, node, positions, stream};
@@ -132,6 +135,45 @@ async fn sessions_that_are_killed_while_many_write_lose_and_double_nothing() {
     assert!(killed > 10, "{killed} sessions were killed: too few to prove anything");
     let subject = subject.reopen().await;
     assert_eq!(positions(&*subject.log).await, (1..=WRITERS as u64 * COMMANDS).collect::<Vec<_>>());
+}
+
+/// Answers are cut between commit and caller, again and again, while batch upon batch is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_batch_under_way_on_a_lost_connection_is_answered_with_what_was_committed() {
+    const WRITERS: usize = 12;
+    const CUTS: usize = 20;
+    let exposed = Exposed::new().await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writers = (0..WRITERS).map(|_| {
+        let (log, is_over) = (exposed.log.clone(), is_over.clone());
+        tokio::spawn(async move {
+            let (stream, mut receipts) = (stream(), Vec::new());
+            while !is_over.load(Ordering::Relaxed) {
+                let command = append(stream, receipts.len() as u64, 1);
+                let id = command.command_id;
+                receipts
+                    .push((id, log.append(command).await.expect("it comes back well within the writer's patience")));
+            }
+            receipts
+        })
+    });
+    let writing = tokio::spawn(join_all(writers));
+    for _ in 0..CUTS {
+        let before = exposed.proxy.ended();
+        exposed.proxy.set(Weather::AnswersCut);
+        exposed.cut_once_more(before).await;
+        exposed.proxy.set(Weather::Fine);
+        // All writers are at it again.
+        let head = *exposed.log.head().borrow();
+        exposed.log.head().wait_for(|now| *now >= head + 2 * WRITERS as u64).await.unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let receipts: Vec<_> = writing.await.unwrap().into_iter().flat_map(|writer| writer.unwrap()).collect();
+    for (id, receipt) in &receipts {
+        let (found, _) = exposed.direct.log.find_command(*id).await.unwrap().expect("what was answered is there");
+        assert_eq!(first(*receipt), first(found));
+    }
+    assert_eq!(positions(&*exposed.direct.log).await, (1..=receipts.len() as u64 + 1).collect::<Vec<_>>());
 }
 
 #[rstest]
