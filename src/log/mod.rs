@@ -10,6 +10,7 @@ use marvin_domain::{Position, Sequence, StreamId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+mod awake;
 pub mod checkpoint;
 pub mod codec;
 pub mod incarnation;

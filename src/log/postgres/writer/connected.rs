@@ -1,12 +1,8 @@
 //! The writer's connection: one batch and its answer, or one batch behind the other while many ask.
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use marvin_domain::Position;
-use std::{collections::VecDeque, future::pending, time::Duration};
-use tokio::{
-    sync::watch,
-    task::yield_now,
-    time::{Instant, timeout},
-};
+use std::collections::VecDeque;
+use tokio::{sync::watch, task::yield_now, time::timeout};
 use tokio_postgres::{Client, Error, Statement};
 
 use super::{
@@ -18,7 +14,7 @@ use super::{
     gathering::{Batch, Gathering},
 };
 use crate::{
-    log::{Append, Receipt},
+    log::{Append, Receipt, awake::awake},
     postgres::{
         Postgres, STATEMENT_TIMEOUT,
         lines::{Line, over},
@@ -32,9 +28,6 @@ const PLANNING: &str = "SET enable_seqscan = off";
 const BATCHES_MAX: usize = 2;
 /// How often those who were just answered are let go first, before a small batch is sent.
 const YIELDS_MAX: usize = 3;
-/// How long a thread stays awake for an answer. A disk with a write cache commits within it, and to sleep and be woken would add half of
-/// that; whoever waits longer waits asleep.
-const AWAKE: Duration = Duration::from_micros(300);
 
 /// A connection and the statements prepared on it.
 pub(super) struct Connected {
@@ -138,21 +131,5 @@ impl Statements {
             return Ok(vec![Ok(receipt)]);
         }
         batch::append(client, &self.several, batch).await
-    }
-}
-
-/// Waits without sleeping at first. Other tasks of the thread go on.
-async fn awake<T>(work: impl Future<Output = T>) -> T {
-    let staying = async {
-        let until = Instant::now() + AWAKE;
-        while Instant::now() < until {
-            yield_now().await;
-        }
-        pending().await
-    };
-    tokio::select! {
-        biased;
-        answer = work => answer,
-        never = staying => never,
     }
 }
