@@ -92,10 +92,16 @@ impl DataKey {
 
     /// HMAC-SHA256 under this key. The label says what for: equal data under two labels gives unrelated results.
     pub fn mac(&self, label: &str, data: &[u8]) -> [u8; MAC_BYTES] {
-        self.mac_of(&[&(label.len() as u64).to_be_bytes(), label.as_bytes(), data])
+        self.mac_over(label, &[data])
     }
 
-    fn mac_of(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    /// As [`mac`](Self::mac), of the parts one behind the other: where one ends is for the caller to say in them.
+    pub fn mac_over(&self, label: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        let length = (label.len() as u64).to_be_bytes();
+        self.mac_of([&length, label.as_bytes()].into_iter().chain(parts.iter().copied()))
+    }
+
+    fn mac_of<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; MAC_BYTES] {
         let key = self.mac_key.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, self.key.as_slice()));
         let mut context = hmac::Context::with_key(key);
         for part in parts {
@@ -269,7 +275,7 @@ fn xchacha(key: &[u8; KEY_BYTES], nonce: &[u8]) -> (LessSafeKey, Nonce) {
 /// keeps every stream far below that. The data key is uniformly random, so HKDF's extract step is not needed, and one
 /// block of its expansion is an HMAC of the label, the scope and the block's number (RFC 5869, sections 2.3 and 3.3).
 fn aes_of_scope(key: &DataKey, scope: &[u8], nonce: &[u8]) -> (LessSafeKey, Nonce) {
-    let derived = Zeroizing::new(key.mac_of(&[DERIVATION_LABEL, scope, &[1]]));
+    let derived = Zeroizing::new(key.mac_of([DERIVATION_LABEL, scope, &[1]]));
     let cipher = UnboundKey::new(&AES_256_GCM, derived.as_slice()).expect("an AES-256 key has 32 bytes");
     (LessSafeKey::new(cipher), Nonce::try_assume_unique_for_key(nonce).expect("the header holds 12 bytes of nonce"))
 }

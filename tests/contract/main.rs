@@ -14,6 +14,8 @@ mod stack;
 mod wait;
 #[path = "../support/weather.rs"]
 mod weather;
+#[path = "../support/witness.rs"]
+mod witness;
 
 mod cache;
 mod checkpoints;

@@ -3,6 +3,8 @@
 
 #[path = "../support/weather.rs"]
 mod weather;
+#[path = "../support/witness.rs"]
+mod witness;
 
 mod admin;
 mod board;

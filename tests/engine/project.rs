@@ -1,11 +1,7 @@
 //! Projectors: a crash anywhere repeats a batch with the same result.
-use crate::{stack::Stack, weather::Weather};
-use async_trait::async_trait;
+use crate::{stack::Stack, weather::Weather, witness::Witness};
 use marvin::{
-    cache::{
-        Cache, CacheError, Entry, Fill, Found, Lease, Missed, Slot, TableKey, Tenure, memory::MemoryCache,
-        publisher::Publisher,
-    },
+    cache::{Cache, Slot, memory::MemoryCache, publisher::Publisher},
     log::{
         checkpoint::Checkpoint,
         subscription::{BATCH_EVENTS_MAX, FollowError, Follower},
@@ -20,10 +16,7 @@ use marvin::{
 use marvin_domain::{AggregateKind, Envelope, Position, StreamId, agent::AgentCommand, user::Role};
 use marvin_projections::{Fold, RawDocument, agents::Agents, tasks::Tasks};
 use serde_json::json;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -149,58 +142,13 @@ async fn only_a_table_near_the_logs_end_is_cached() {
     }
 }
 
-/// Counts what its writer says.
-#[derive(Default)]
-struct Listening {
-    inner: MemoryCache,
-    begun: AtomicUsize,
-    put: AtomicUsize,
-}
-
-impl Listening {
-    /// Generations, and heads that followed in one.
-    fn heard(&self) -> (usize, usize) {
-        (self.begun.load(Ordering::SeqCst), self.put.load(Ordering::SeqCst))
-    }
-}
-
-#[async_trait]
-impl Cache for Listening {
-    async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
-        self.inner.get(table, ids).await
-    }
-    async fn lease(&self, table: &TableKey, generation: Uuid, missed: &[Missed]) -> Result<Vec<Lease>, CacheError> {
-        self.inner.lease(table, generation, missed).await
-    }
-    async fn fill(&self, table: &TableKey, generation: Uuid, fills: &[Fill]) -> Result<usize, CacheError> {
-        self.inner.fill(table, generation, fills).await
-    }
-    async fn begin(&self, table: &TableKey, token: u64, position: Position) -> Result<Tenure, CacheError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        self.inner.begin(table, token, position).await
-    }
-    async fn put(
-        &self,
-        table: &TableKey,
-        tenure: &Tenure,
-        entries: &[Entry],
-        position: Position,
-    ) -> Result<Tenure, CacheError> {
-        self.put.fetch_add(1, Ordering::SeqCst);
-        self.inner.put(table, tenure, entries, position).await
-    }
-    async fn probe(&self) -> Result<(), CacheError> {
-        self.inner.probe().await
-    }
-}
-
 /// Not even that its writer lives: the head lapses, as it does not say what was written since.
 #[tokio::test]
 async fn a_table_far_behind_says_nothing_to_the_cache_until_it_is_near_and_then_begins_anew() {
     let bench = bench().await;
     let events = some_history(&bench.stack).await;
     let end = events.last().unwrap().position;
-    let (fold, cache) = (marvin_projections::fold_of::<Agents>(), Arc::new(Listening::default()));
+    let (fold, cache) = (marvin_projections::fold_of::<Agents>(), Witness::of(Arc::new(MemoryCache::default())));
     let table = bench.stack.projector(fold.clone(), bench.store.clone()).await.table().clone();
     let told = Told::new(Publisher::new(cache.clone(), key(&table), 1));
     let (log, head) = watch::channel(end + CATCH_UP_POSITIONS + 1);

@@ -79,7 +79,7 @@ impl Frames {
         framed.extend(token.to_be_bytes());
         framed.extend(head.generation.as_bytes());
         framed.extend(head.position.to_be_bytes());
-        let code = self.code(at, &[&framed]);
+        let code = self.code(at, [&framed, &[]]);
         framed.extend(code);
         framed
     }
@@ -87,7 +87,7 @@ impl Frames {
     /// The writer's token and the head; none for anything that is not a head of this place.
     pub fn open_head(&self, at: &str, framed: &[u8]) -> Option<(u64, Head)> {
         let (clear, code) = framed.split_at_checked(HEAD_CLEAR_BYTES)?;
-        if code != self.code(at, &[clear]) || clear[0] != FORMAT {
+        if code != self.code(at, [clear, &[]]) || clear[0] != FORMAT {
             return None;
         }
         let number = |from: usize| clear[from..from + 8].try_into().ok().map(u64::from_be_bytes);
@@ -103,7 +103,7 @@ impl Frames {
         let mut framed = Vec::with_capacity(ENTRY_HEAD_BYTES + entry.body.len());
         framed.push(FORMAT);
         framed.extend(entry.position.to_be_bytes());
-        let code = self.code(at, &[&framed, &entry.body]);
+        let code = self.code(at, [&framed, &entry.body]);
         framed.extend(code);
         framed.extend_from_slice(&entry.body);
         framed
@@ -116,19 +116,17 @@ impl Frames {
         }
         let (head, body) = framed.split_at_checked(ENTRY_HEAD_BYTES)?;
         let (clear, code) = head.split_at(ENTRY_CLEAR_BYTES);
-        if code != self.code(at, &[clear, body]) || clear[0] != FORMAT {
+        if code != self.code(at, [clear, body]) || clear[0] != FORMAT {
             return None;
         }
         let position = Position::from_be_bytes(clear[1..].try_into().ok()?);
         Some(Entry { id, position, body: framed.slice(ENTRY_HEAD_BYTES..) })
     }
 
-    fn code(&self, at: &str, parts: &[&[u8]]) -> [u8; CODE_BYTES] {
+    fn code(&self, at: &str, parts: [&[u8]; 2]) -> [u8; CODE_BYTES] {
         let length = u64::try_from(at.len()).expect("a key of Redis is short");
-        let mut data = length.to_be_bytes().to_vec();
-        data.extend(at.as_bytes());
-        parts.iter().for_each(|part| data.extend_from_slice(part));
-        let mac = self.key.mac("cache v1", &data);
+        let [first, second] = parts;
+        let mac = self.key.mac_over("cache v1", &[&length.to_be_bytes(), at.as_bytes(), first, second]);
         *mac.first_chunk().expect("a code is shorter than what it is cut from")
     }
 }

@@ -1,7 +1,6 @@
 //! Readers and the writer as the program has them: what a store committed is read, and from the cache where that is as good.
-use async_trait::async_trait;
 use marvin::cache::{
-    Cache, CacheError, Entry, Fill, Found, HEAD_TTL, Lease, Missed, TableKey, Tenure,
+    Cache, Entry, HEAD_TTL,
     publisher::Publisher,
     reader::{Loaded, Reader},
 };
@@ -10,17 +9,14 @@ use rstest::rstest;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Instant,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Adapter, entry, id, lease, look, table};
-use crate::wait::eventually;
+use crate::{wait::eventually, witness::Witness};
 
 /// A view store: its documents, how far it is, and how often it was asked.
 #[derive(Default)]
@@ -224,48 +220,6 @@ async fn a_writer_that_lost_its_head_begins_anew(#[case] adapter: Adapter) {
     assert_eq!(store.read(&reader, &[1], 0).await, (3, vec![3]));
 }
 
-/// A cache that does not do a put.
-struct Deaf {
-    cache: Arc<dyn Cache>,
-    misses_a_put: AtomicBool,
-}
-
-#[async_trait]
-impl Cache for Deaf {
-    async fn get(&self, table: &TableKey, ids: &[Uuid]) -> Result<Found, CacheError> {
-        self.cache.get(table, ids).await
-    }
-
-    async fn lease(&self, table: &TableKey, generation: Uuid, missed: &[Missed]) -> Result<Vec<Lease>, CacheError> {
-        self.cache.lease(table, generation, missed).await
-    }
-
-    async fn fill(&self, table: &TableKey, generation: Uuid, fills: &[Fill]) -> Result<usize, CacheError> {
-        self.cache.fill(table, generation, fills).await
-    }
-
-    async fn begin(&self, table: &TableKey, token: u64, position: Position) -> Result<Tenure, CacheError> {
-        self.cache.begin(table, token, position).await
-    }
-
-    async fn put(
-        &self,
-        table: &TableKey,
-        tenure: &Tenure,
-        entries: &[Entry],
-        position: Position,
-    ) -> Result<Tenure, CacheError> {
-        if self.misses_a_put.swap(false, Ordering::SeqCst) {
-            return Err(CacheError::PassedOver);
-        }
-        self.cache.put(table, tenure, entries, position).await
-    }
-
-    async fn probe(&self) -> Result<(), CacheError> {
-        self.cache.probe().await
-    }
-}
-
 /// The head is still the writer's own, so what it puts next would be taken: without what it failed to put.
 #[rstest]
 #[case::memory(Adapter::Memory)]
@@ -273,11 +227,11 @@ impl Cache for Deaf {
 #[tokio::test]
 async fn after_a_put_that_was_not_done_the_writer_begins_anew(#[case] adapter: Adapter) {
     let cache = adapter.cache().await;
-    let deaf = Arc::new(Deaf { cache: cache.clone(), misses_a_put: AtomicBool::new(false) });
-    let mut publisher = Publisher::new(deaf.clone(), table(), 1);
+    let witness = Witness::of(cache.clone());
+    let mut publisher = Publisher::new(witness.clone(), table(), 1);
     publisher.publish(&[], 1).await;
     publisher.publish(&[entry(1, 2)], 2).await;
-    deaf.misses_a_put.store(true, Ordering::SeqCst);
+    witness.miss_a_put();
     publisher.publish(&[entry(1, 3)], 3).await;
     assert_eq!(look(&*cache, &[1]).await, (Some(2), vec![Some(2)]));
     publisher.publish(&[entry(2, 4)], 4).await;

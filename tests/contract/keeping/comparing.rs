@@ -1,5 +1,8 @@
 //! The doctor's comparison holds few documents at a time, however large they are, whatever the store.
-use super::{Adapter, World};
+use super::{
+    Adapter, World,
+    large::{DOCUMENT_BYTES, large_tasks},
+};
 use crate::weather::Weather;
 use marvin::{
     log::{checkpoint::Checkpoint, subscription::Follower},
@@ -9,19 +12,14 @@ use marvin::{
         sqlite::SqliteViews,
     },
 };
-use marvin_domain::{
-    task::{CancelReason, TaskCommand},
-    user::Role,
-};
+use marvin_domain::task::{CancelReason, TaskCommand};
 use marvin_projections::{fold_of, tasks::Tasks};
 use rstest::rstest;
-use serde_json::json;
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 use uuid::Uuid;
 
 /// All together are far more than a batch of the replay may load.
 const DOCUMENTS: usize = 40;
-const DOCUMENT_BYTES: usize = 1024 * 1024;
 /// What one query may load: eight documents, sealed.
 const LOADED_BYTES_MAX: usize = 8 * (DOCUMENT_BYTES + 4096);
 
@@ -50,16 +48,7 @@ async fn compared(world: &World) -> (Comparison, Arc<Weather>) {
 #[tokio::test]
 async fn large_documents_are_folded_and_looked_at_a_few_at_a_time(#[case] adapter: Adapter) {
     let world = adapter.world().await;
-    let user = world.stack.user("a@example.com", &[Role::Member]).await;
-    let agent = world.stack.agent("scribe").await;
-    let mut tasks = Vec::new();
-    for _ in 0..DOCUMENTS {
-        tasks.push(world.stack.task(agent, user, json!("x".repeat(DOCUMENT_BYTES))).await);
-    }
-    let mut projector = world.stack.projector(fold_of::<Tasks>(), world.store.clone()).await;
-    for event in world.events_behind(0).await {
-        projector.take(&[event]).await.unwrap();
-    }
+    let (tasks, mut projector) = large_tasks(&world, DOCUMENTS).await;
     world.store.make_live(projector.table(), 1).await.unwrap();
     let (before, fresh) = compared(&world).await;
     let (documents, folded) = (before.documents, fresh.writes.load(SeqCst));
