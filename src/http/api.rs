@@ -180,7 +180,7 @@ impl From<DispatchError> for Problem {
 impl From<ViewError> for Problem {
     fn from(error: ViewError) -> Self {
         match error {
-            ViewError::Unavailable(_) | ViewError::Gone => {
+            ViewError::Unavailable(_) | ViewError::Gone | ViewError::SetBack { .. } => {
                 Self::unavailable("The views cannot be reached.", RETRY_AFTER_S)
             }
             building @ ViewError::Building { .. } => Self::unavailable(sentence(&building.to_string()), RETRY_AFTER_S),

@@ -204,6 +204,10 @@ pub enum ViewError {
     /// The table was dropped, retired or cancelled: read the registry again.
     #[error("the table is no longer in use")]
     Gone,
+    /// The database lost commits that it had acknowledged, as one without a sync does when its server crashes: what it lost is folded
+    /// again. Ask again.
+    #[error("the table stands at position {stands}, not at {expected}")]
+    SetBack { stands: Position, expected: Position },
     /// No table of this view can answer yet. Ask again.
     #[error("the view {view} is being built: position {position} of {target}")]
     Building { view: String, position: Position, target: Position },
@@ -250,16 +254,34 @@ pub trait ViewStore: Send + Sync {
     /// as it is. So does everything when the table's checkpoint is ahead of this one: an earlier attempt of the same writer came
     /// late.
     ///
+    /// `behind` is where the writer left the table; none for one that knows nothing of it.
+    ///
     /// # Errors
     /// `Unavailable`, and then the answer alone may have been lost; `Gone` unless the table is building or live; `Fenced` unless
-    /// `token` is the one that stands; `Corrupt` for a document whose keys are not of the table's fields.
+    /// `token` is the one that stands; `SetBack` when the table does not stand where the writer left it; `Corrupt` for a document
+    /// whose keys are not of the table's fields.
+    async fn store_behind(
+        &self,
+        table: &Table,
+        documents: Vec<SealedDocument>,
+        behind: Option<Position>,
+        checkpoint: Checkpoint,
+        token: u64,
+    ) -> Result<(), ViewError>;
+
+    /// As [`store_behind`](Self::store_behind), wherever the table stands.
+    ///
+    /// # Errors
+    /// As [`store_behind`](Self::store_behind).
     async fn store(
         &self,
         table: &Table,
         documents: Vec<SealedDocument>,
         checkpoint: Checkpoint,
         token: u64,
-    ) -> Result<(), ViewError>;
+    ) -> Result<(), ViewError> {
+        self.store_behind(table, documents, None, checkpoint, token).await
+    }
 
     /// As many as fit into [`PAGE_BYTES_MAX`], and one at least where there are any.
     ///

@@ -100,6 +100,13 @@ pub struct Projector {
     seen: Checkpoint,
     /// Behind the last event that was folded or passed over.
     folded: Position,
+    /// Where its last commit left the table.
+    committed: Position,
+}
+
+fn lanes_of(fold: &dyn Fold) -> Vec<Box<dyn Lane>> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
+    (0..count).map(|_| fold.lane(KEPT_BYTES_MAX / count)).collect()
 }
 
 /// What the table's projector is called in logs, and while it tries again.
@@ -124,10 +131,8 @@ impl Projector {
         ground: Ground,
         told: Arc<Mutex<Told>>,
     ) -> Self {
-        let count = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
-        let lanes = (0..count).map(|_| fold.lane(KEPT_BYTES_MAX / count)).collect();
-        let (pending, seen, folded) = (Vec::new(), Checkpoint::START, 0);
-        Self { fold, lanes, table, token, skips, ground, told, pending, seen, folded }
+        let (lanes, pending, seen) = (lanes_of(&*fold), Vec::new(), Checkpoint::START);
+        Self { fold, lanes, table, token, skips, ground, told, pending, seen, folded: 0, committed: 0 }
     }
 
     /// The table that it keeps up.
@@ -249,7 +254,9 @@ impl Projector {
             // First, so that no head follows this commit without saying so.
             self.told.lock().await.fall_silent();
         }
-        self.ground.store.store(&self.table, changed, end, self.token).await?;
+        let behind = Some(self.committed);
+        self.ground.store.store_behind(&self.table, changed, behind, end, self.token).await?;
+        self.committed = end.position;
         self.lanes.iter_mut().for_each(|lane| lane.keep());
         // Who waits for this does not wait for the cache.
         self.ground.board.reached(&self.table, end.position);
@@ -290,7 +297,10 @@ async fn fold_lane(
 fn follow_error(error: &ViewError, position: Position) -> FollowError {
     match error {
         // Whoever took the table over, or called it off, lets this projector know by other ways.
-        ViewError::Unavailable(_) | ViewError::Fenced | ViewError::Gone => FollowError::Again(error.to_string()),
+        // What a crash of the database took back is folded again.
+        ViewError::Unavailable(_) | ViewError::Fenced | ViewError::Gone | ViewError::SetBack { .. } => {
+            FollowError::Again(error.to_string())
+        }
         ViewError::UnknownField(_) | ViewError::Corrupt { .. } | ViewError::Building { .. } => {
             FollowError::Stop { position, reason: error.to_string() }
         }
@@ -314,9 +324,11 @@ impl Follower for Projector {
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
         self.pending.clear();
+        // What they remember may be ahead of the table: a crash of its database takes commits back.
+        self.lanes = lanes_of(&*self.fold);
         let taken = self.ground.store.take_over(&self.table, self.token).await;
         self.seen = taken.map_err(|error| follow_error(&error, 0))?;
-        self.folded = self.seen.position;
+        (self.folded, self.committed) = (self.seen.position, self.seen.position);
         // Before anything is committed under this token: see the rules of the cache. A generation of its own, since a write whose
         // answer was lost may have changed documents that the one before was not told of.
         self.told.lock().await.begin(self.folded).await;

@@ -121,6 +121,7 @@ impl Views {
         let table = &*serving.table;
         let load = |ids: Vec<Uuid>| async move {
             let page = self.store.load(table, &ids).await?;
+            stands(page.position, at_least)?;
             let entry = |document: SealedDocument| Entry {
                 id: document.id,
                 position: document.position,
@@ -152,6 +153,7 @@ impl Views {
         let serving = self.serving::<P>().await?;
         let listed = self.store.list(&serving.table, query).await;
         let page = listed.map_err(|error| self.building_instead::<P>(&serving.table, error))?;
+        stands(page.position, serving.position)?;
         let documents = self.open::<P>(&serving.table, page.documents).await?;
         Ok(Listed { documents, version: serving.table.version, is_cut: page.is_cut })
     }
@@ -216,6 +218,11 @@ impl Views {
 fn sealed(entries: Vec<Entry>) -> Vec<SealedDocument> {
     let sealed = |Entry { id, position, body }| SealedDocument { id, position, body: body.into(), keys: Vec::new() };
     entries.into_iter().map(sealed).collect()
+}
+
+/// A table is where it was said to be, or farther: else a crash of its database took something back.
+fn stands(position: Position, expected: Position) -> Result<(), ViewError> {
+    if position < expected { Err(ViewError::SetBack { stands: position, expected }) } else { Ok(()) }
 }
 
 fn reached(seen: &Seen) -> Position {

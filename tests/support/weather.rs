@@ -100,10 +100,11 @@ impl ViewStore for Weather {
         self.loaded_bytes.fetch_max(page.documents.iter().map(|document| document.body.len()).sum(), SeqCst);
         Ok(page)
     }
-    async fn store(
+    async fn store_behind(
         &self,
         table: &Table,
         documents: Vec<SealedDocument>,
+        behind: Option<Position>,
         checkpoint: Checkpoint,
         token: u64,
     ) -> Result<(), ViewError> {
@@ -112,7 +113,7 @@ impl ViewStore for Weather {
         }
         let held = Some((table.version, table.build));
         self.holds_writes.subscribe().wait_for(|held_back| *held_back != held).await.unwrap();
-        self.inner.store(table, documents, checkpoint, token).await?;
+        self.inner.store_behind(table, documents, behind, checkpoint, token).await?;
         self.writes.fetch_add(1, SeqCst);
         if self.crash_after.swap(false, SeqCst) { Err(away()) } else { Ok(()) }
     }

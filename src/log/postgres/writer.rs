@@ -17,7 +17,7 @@ use crate::{
 
 mod connected;
 mod gathering;
-use connected::{Connected, Unanswered};
+use connected::{Connected, Ended};
 use gathering::{Batch, Gathering, Waiting};
 
 /// Commands that may wait; beyond it callers wait to hand theirs in, so that memory stays bounded.
@@ -39,7 +39,7 @@ impl Handle {
         // Nobody writes and nobody waits: the caller writes by itself, which saves waking another task and being woken by it.
         // When it goes away meanwhile, the connection goes with it, and nobody else's command does.
         if let Ok(mut writer) = self.writer.try_lock() {
-            let mut outcomes = writer.write(&[&append]).await;
+            let mut outcomes = writer.write(&[&append], Instant::now()).await;
             return outcomes.pop().unwrap_or(Err(AppendError::Unavailable(StoreError::Closed)));
         }
         let (reply, outcome) = oneshot::channel();
@@ -74,44 +74,35 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes what waits, as fast as it goes; what that leaves unanswered is written again, batch by batch.
+    /// Writes what waits, as fast as it goes; what was lost on the way is written again, batch by batch.
     async fn stream(&mut self, gathering: &mut Gathering) {
         let Some(mut connection) = self.connection.take() else {
-            return self.write_one(gathering.next_batch()).await;
+            return self.write_again(gathering.next_batch()).await;
         };
-        let Unanswered { mut error, batches } = match connection.stream(gathering, &self.head).await {
-            Ok(()) => {
-                self.connection = Some(connection);
-                return;
-            }
-            Err(unanswered) => unanswered,
-        };
-        drop(connection);
-        warn!(
-            batches = batches.len(),
-            error = error.as_ref().map(|error| chain(error)),
-            "what was under way was not written or not answered"
-        );
-        for batch in batches {
-            match error.take() {
-                // It was answered, and would be answered alike again.
-                Some(error) if !matches!(error, StoreError::Unreachable(_)) => {
-                    let outcomes = self.refused(&batch.commands(), error).await;
-                    batch.answer(outcomes);
-                }
-                _ => self.write_one(batch).await,
+        let Ended { refused, lost } = connection.stream(gathering, &self.head).await;
+        if lost.is_none() {
+            self.connection = Some(connection);
+        }
+        for (batch, error) in refused {
+            let outcomes = self.refused(&batch.commands(), error, batch.begun).await;
+            batch.answer(outcomes);
+        }
+        if let Some(lost) = lost {
+            warn!(batches = lost.len(), "the connection was lost; what was under way is sent again");
+            for batch in lost {
+                self.write_again(batch).await;
             }
         }
     }
 
-    async fn write_one(&mut self, batch: Batch) {
-        let outcomes = self.write(&batch.commands()).await;
+    async fn write_again(&mut self, batch: Batch) {
+        let outcomes = self.write(&batch.commands(), batch.begun).await;
         batch.answer(outcomes);
     }
 
     /// Writes a batch, again if the connection was lost: a command that was written answers its first result then.
-    async fn write(&mut self, batch: &[&Append]) -> Vec<Outcome> {
-        let deadline = Instant::now() + RESEND_PATIENCE;
+    async fn write(&mut self, batch: &[&Append], begun: Instant) -> Vec<Outcome> {
+        let deadline = begun + RESEND_PATIENCE;
         let mut pause = RECONNECT_INITIAL;
         let error = loop {
             match self.attempt(batch).await {
@@ -132,25 +123,29 @@ impl Writer {
                 Err(error) => break error,
             }
         };
-        self.refused(batch, error).await
+        self.refused(batch, error, begun).await
     }
 
     /// What becomes of a batch that the database did not take.
-    async fn refused(&mut self, batch: &[&Append], error: StoreError) -> Vec<Outcome> {
-        match (&error, batch) {
-            // One command that it cannot take must not fail the others.
-            (StoreError::Refused(_), [_, _, ..]) => {
-                let mut outcomes = Vec::with_capacity(batch.len());
-                for command in batch {
-                    outcomes.extend(Box::pin(self.write(&[command])).await);
+    async fn refused(&mut self, batch: &[&Append], error: StoreError, begun: Instant) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut error = error;
+        // One command that it cannot take must not fail the others.
+        if let (StoreError::Refused(_), [_, _, ..]) = (&error, batch) {
+            for command in batch {
+                outcomes.extend(Box::pin(self.write(&[command], begun)).await);
+                if let Some(Err(AppendError::Unavailable(lost @ StoreError::Unreachable(_)))) = outcomes.last() {
+                    error = lost.clone();
+                    break;
                 }
-                outcomes
-            }
-            _ => {
-                warn!(error = %chain(&error), commands = batch.len(), "a batch was not written");
-                batch.iter().map(|_| Err(AppendError::Unavailable(error.clone()))).collect()
             }
         }
+        let left = batch.len() - outcomes.len();
+        if left > 0 {
+            warn!(error = %chain(&error), commands = left, "commands were not written");
+        }
+        outcomes.resize_with(batch.len(), || Err(AppendError::Unavailable(error.clone())));
+        outcomes
     }
 
     async fn attempt(&mut self, batch: &[&Append]) -> Result<Vec<Outcome>, StoreError> {

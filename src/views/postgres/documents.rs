@@ -46,7 +46,8 @@ pub async fn ask(
     views.read(table, &sql, &values).await
 }
 
-/// One statement, and so one transaction. Answers whether it wrote: it does not unless `token` may, nor behind the checkpoint.
+/// One statement, and so one transaction. Answers whether it wrote: it does not unless `token` may, nor behind the checkpoint, nor
+/// where the table does not stand as its writer left it.
 ///
 /// It waits for whoever has the table's line, and then finds what that one left there: both the line and each document are looked
 /// at as they are once they are locked.
@@ -54,11 +55,13 @@ pub async fn store(
     views: &PostgresViews,
     table: &Table,
     documents: &[SealedDocument],
+    behind: Option<Position>,
     checkpoint: Checkpoint,
     token: u64,
 ) -> Result<bool, ViewError> {
     let (name, version, build) = registry::key(table);
     let (position, token) = (checkpoint.position.cast_signed(), token.cast_signed());
+    let behind = behind.map(u64::cast_signed);
     let ids: Vec<_> = documents.iter().map(|document| document.id).collect();
     let positions: Vec<_> = documents.iter().map(|document| document.position.cast_signed()).collect();
     let bodies: Vec<_> = documents.iter().map(|document| document.body.as_slice()).collect();
@@ -66,7 +69,7 @@ pub async fn store(
         .map(|field| documents.iter().map(|document| Stored(&document.keys[field])).collect())
         .collect();
     let mut values: Vec<Parameter<'_>> =
-        vec![&name, &version, &build, &token, &position, &checkpoint.event_id, &ids, &positions, &bodies];
+        vec![&name, &version, &build, &token, &position, &checkpoint.event_id, &ids, &positions, &bodies, &behind];
     values.extend(keys.iter().map(|keys| keys as Parameter<'_>));
     let rows = views.postgres.query(&upsert(views, table), &values).await.map_err(error_of)?;
     Ok(rows[0].get(0))
@@ -76,7 +79,7 @@ fn upsert(views: &PostgresViews, table: &Table) -> String {
     let arrays: String = table
         .fields
         .iter()
-        .zip(10..)
+        .zip(11..)
         .map(|(field, number)| format!(", ${number}::{}[]", sql::column_type(field.kind)))
         .collect();
     let changed: String = table
@@ -86,12 +89,14 @@ fn upsert(views: &PostgresViews, table: &Table) -> String {
         .map(|field| format!(", {field} = excluded.{field}"))
         .collect();
     let (name, fields) = (views.dialect().name_of(table), sql::field_columns(table));
-    // A commit that a crash of the server takes back is made again: the checkpoint goes with it. So nobody waits for the disk.
+    // A commit that a crash of the server takes back is made again: the checkpoint goes with it, and the writer does not go on where
+    // it does not stand. So nobody waits for the disk.
     views.sql(&format!(
         "WITH moved AS ( \
              UPDATE $S.tables SET position = $5, event_id = $6, \
                  read_at = CASE state WHEN 'building' THEN clock_timestamp() ELSE read_at END \
              WHERE name = $1 AND version = $2 AND build = $3 AND token = $4 AND position <= $5 \
+                 AND ($10::bigint IS NULL OR position = $10) \
                  AND state IN ('building', 'live') \
              RETURNING set_config('synchronous_commit', 'off', true) \
          ), written AS ( \

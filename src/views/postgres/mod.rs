@@ -121,20 +121,24 @@ impl ViewStore for PostgresViews {
         Ok(Page { documents: documents::all(&rows, table)?.0, position, is_cut: false })
     }
 
-    async fn store(
+    async fn store_behind(
         &self,
         table: &Table,
         documents: Vec<SealedDocument>,
+        behind: Option<Position>,
         checkpoint: Checkpoint,
         token: u64,
     ) -> Result<(), ViewError> {
         table.check(&documents)?;
-        if documents::store(self, table, &documents, checkpoint, token).await? {
+        if documents::store(self, table, &documents, behind, checkpoint, token).await? {
             return Ok(());
         }
         match registry::kept_up(self, table).await? {
             (stands, _) if stands != token => Err(ViewError::Fenced),
             (_, at) if at > checkpoint.position => Ok(()),
+            (_, stands) if behind.is_some_and(|behind| behind != stands) => {
+                Err(ViewError::SetBack { stands, expected: behind.unwrap_or_default() })
+            }
             // It was cancelled, and taken up again since.
             _ => Err(ViewError::Gone),
         }

@@ -136,17 +136,22 @@ impl ViewStore for SqliteViews {
         Ok(Page { documents, position, is_cut: false })
     }
 
-    async fn store(
+    async fn store_behind(
         &self,
         table: &Table,
         documents: Vec<SealedDocument>,
+        behind: Option<Position>,
         checkpoint: Checkpoint,
         token: u64,
     ) -> Result<(), ViewError> {
         table.check(&documents)?;
         self.change(table, move |connection, table| {
-            if registry::held(connection, table, token)?.position > checkpoint.position {
+            let stands = registry::held(connection, table, token)?.position;
+            if stands > checkpoint.position {
                 return Ok(());
+            }
+            if let Some(expected) = behind.filter(|behind| *behind != stands) {
+                return Err(ViewError::SetBack { stands, expected });
             }
             documents::store(connection, table, &documents).map_err(StoreError::from)?;
             Ok(registry::move_to(connection, table, checkpoint).map_err(StoreError::from)?)

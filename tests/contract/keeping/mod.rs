@@ -48,6 +48,7 @@ mod names;
 mod poison;
 mod quiet;
 mod reading;
+mod set_back;
 
 use names::{Names, changed, named};
 

@@ -7,7 +7,7 @@ use marvin::{
 use rstest::rstest;
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use tokio_postgres::Config;
 
@@ -169,6 +169,8 @@ async fn every_batch_under_way_on_a_lost_connection_is_answered_with_what_was_co
     }
     is_over.store(true, Ordering::Relaxed);
     let receipts: Vec<_> = writing.await.unwrap().into_iter().flat_map(|writer| writer.unwrap()).collect();
+    let repeated = receipts.iter().filter(|(_, receipt)| receipt.repeated).count();
+    assert!(repeated > 1, "{repeated} answers were lost: it was not the writer's connection that was cut");
     for (id, receipt) in &receipts {
         let (found, _) = exposed.direct.log.find_command(*id).await.unwrap().expect("what was answered is there");
         assert_eq!(first(*receipt), first(found));
@@ -193,6 +195,10 @@ async fn a_lock_held_for_too_long_is_told_and_writing_goes_on_once_it_is_free(#[
     assert_eq!(subject.log.append(one).await.unwrap().position, 1);
 }
 
+const FULL_DISK: &str = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+    $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$; \
+    CREATE TRIGGER full_disk BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
+
 /// No test's disk is really full (among the recovery tests, one of embedded mode is): the server is made to say so.
 #[tokio::test]
 async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
@@ -200,10 +206,7 @@ async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
     let stranger = subject.database().stranger().await;
     subject.log.append(append(stream(), 0, 1)).await.unwrap();
     let (one, two) = (append(stream(), 0, 1), append(stream(), 0, 1));
-    let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
-                $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$; \
-                CREATE TRIGGER full_disk BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
-    stranger.batch_execute(full).await.unwrap();
+    stranger.batch_execute(FULL_DISK).await.unwrap();
     let (first, second) = tokio::join!(subject.log.append(one.clone()), subject.log.append(two.clone()));
     for outcome in [first, second] {
         assert!(matches!(outcome, Err(AppendError::Unavailable(StoreError::Full(_)))), "{outcome:?}");
@@ -214,6 +217,58 @@ async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
         subject.log.append(command).await.unwrap();
     }
     assert_eq!(positions(&*subject.log).await, [1, 2, 3]);
+}
+
+/// What the server answers to one batch says nothing of the next, nor of the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_load_is_told_to_all_and_costs_no_session() {
+    const WRITERS: usize = 12;
+    let subject = Adapter::Postgres.log().await;
+    let stranger = subject.database().stranger().await;
+    let (log, is_over) = (subject.log.clone(), Arc::new(AtomicBool::new(false)));
+    let told: Vec<_> = (0..WRITERS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    let writers = told.iter().map(|told| {
+        let (log, is_over, told) = (log.clone(), is_over.clone(), told.clone());
+        tokio::spawn(async move {
+            let (stream, mut written) = (stream(), 0);
+            while !is_over.load(Ordering::Relaxed) {
+                match log.append(append(stream, written, 1)).await {
+                    Ok(receipt) => {
+                        written += 1;
+                        assert_eq!((receipt.sequence, receipt.repeated), (written, false));
+                    }
+                    Err(AppendError::Unavailable(StoreError::Full(_))) => drop(told.fetch_add(1, Ordering::Relaxed)),
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            written
+        })
+    });
+    let writing = tokio::spawn(join_all(writers));
+    let go_on = async || {
+        let head = *log.head().borrow();
+        log.head().wait_for(|now| *now >= head + 10 * WRITERS as u64).await.unwrap();
+    };
+    let writer = async || {
+        let sql =
+            "SELECT array_agg(pid) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%append_events%'";
+        let name = format!("marvin {}", subject.database().instance);
+        let row = stranger.query_one(sql, &[&name]).await.unwrap();
+        row.get::<_, Option<Vec<i32>>>(0)
+    };
+    go_on().await;
+    stranger.batch_execute(FULL_DISK).await.unwrap();
+    let before = writer().await;
+    eventually("everybody was told more than once", async || {
+        told.iter().all(|told| told.load(Ordering::Relaxed) > 1).then_some(())
+    })
+    .await;
+    stranger.batch_execute("DROP TRIGGER full_disk ON events").await.unwrap();
+    go_on().await;
+    assert_eq!(writer().await, before, "it writes by the session that it had");
+    is_over.store(true, Ordering::Relaxed);
+    let written = writing.await.unwrap().into_iter().map(|writer| writer.unwrap()).sum();
+    assert_eq!(positions(&*subject.log).await, (1..=written).collect::<Vec<_>>());
 }
 
 #[tokio::test]

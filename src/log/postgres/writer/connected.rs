@@ -2,7 +2,11 @@
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use marvin_domain::Position;
 use std::collections::VecDeque;
-use tokio::{sync::watch, task::yield_now, time::timeout};
+use tokio::{
+    sync::watch,
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
 use tokio_postgres::{Client, Error, Statement};
 
 use super::{
@@ -35,14 +39,6 @@ pub(super) struct Connected {
     statements: Statements,
 }
 
-/// What was under way when something went wrong.
-pub(super) struct Unanswered {
-    /// What the server said to the oldest batch; none when the connection was lost.
-    pub error: Option<StoreError>,
-    /// Oldest first. Of those behind the oldest nothing is known.
-    pub batches: Vec<Batch>,
-}
-
 struct Statements {
     lone: Statement,
     several: Statement,
@@ -68,17 +64,16 @@ impl Connected {
 
     /// Writes what waits and what joins it, until nobody waits or something goes wrong.
     ///
-    /// A second batch is sent behind the first once half of those wait who asked lately; smaller ones would cost a commit each.
-    pub async fn stream(
-        &mut self,
-        gathering: &mut Gathering,
-        head: &watch::Sender<Position>,
-    ) -> Result<(), Unanswered> {
+    /// A second batch is sent behind the first once half of those wait who asked lately; smaller ones would cost a commit each. None
+    /// is sent behind a lone command, which may need a second statement.
+    pub async fn stream(&mut self, gathering: &mut Gathering, head: &watch::Sender<Position>) -> Ended {
         let (Line { client, wire, .. }, statements) = (&mut self.line, &self.statements);
         let client = &*client;
         let mut answers = FuturesOrdered::new();
         let mut under_way = VecDeque::<Batch>::new();
-        let mut asked_lately = 0;
+        let mut ended = Ended::default();
+        let mut late_at = Instant::now();
+        let mut asked_lately: usize = 0;
         loop {
             let mut waiting = gathering.count();
             if under_way.is_empty() {
@@ -88,38 +83,68 @@ impl Connected {
                         waiting = gathering.count();
                     }
                 }
-                if waiting == 0 {
-                    return Ok(());
+                if waiting == 0 || !ended.refused.is_empty() {
+                    return ended;
                 }
             }
-            let is_worth_a_commit = under_way.is_empty() || waiting * BATCHES_MAX >= asked_lately;
-            if waiting > 0 && is_worth_a_commit && under_way.len() < BATCHES_MAX {
-                let others: usize = under_way.iter().map(|batch| batch.appends.len()).sum();
-                asked_lately = (others + waiting).max(asked_lately - asked_lately / 8);
+            let others: usize = under_way.iter().map(|batch| batch.appends.len()).sum();
+            let is_next = match under_way.len() {
+                0 => true,
+                BATCHES_MAX.. => false,
+                _ => others > 1 && waiting > 0 && waiting * BATCHES_MAX >= asked_lately,
+            };
+            if is_next && ended.refused.is_empty() {
+                asked_lately = (others + waiting).max(asked_lately - asked_lately.div_ceil(8));
                 let batch = gathering.next_batch();
                 let appends = batch.appends.clone();
+                let is_alone = under_way.is_empty();
+                if is_alone {
+                    late_at = Instant::now() + STATEMENT_TIMEOUT;
+                }
                 under_way.push_back(batch);
                 answers.push_back(async move {
                     let batch: Vec<_> = appends.iter().collect();
-                    timeout(STATEMENT_TIMEOUT, statements.append(client, &batch)).await
+                    if is_alone {
+                        statements.append(client, &batch).await
+                    } else {
+                        batch::append(client, &statements.several, &batch).await
+                    }
                 });
             }
-            tokio::select! {
+            let answer = tokio::select! {
                 biased;
-                Some(answer) = answers.next() => match answer {
-                    Ok(Ok(outcomes)) => {
-                        let batch = under_way.pop_front().expect("it was asked for");
-                        let last = outcomes.iter().flatten().map(|receipt: &Receipt| receipt.position).max();
-                        advance(head, last.unwrap_or(0));
-                        batch.answer(outcomes);
-                    }
-                    Ok(Err(error)) => return Err(Unanswered { error: Some(error.into()), batches: under_way.into() }),
-                    Err(_late) => return Err(Unanswered { error: None, batches: under_way.into() }),
-                },
-                _ended = &mut *wire => return Err(Unanswered { error: None, batches: under_way.into() }),
-                true = gathering.one_more(), if !gathering.is_full() => {}
+                Some(answer) = answers.next() => answer.map_err(StoreError::from),
+                _ended = &mut *wire => return ended.lost(under_way),
+                () = sleep_until(late_at) => return ended.lost(under_way),
+                true = gathering.one_more(), if !gathering.is_full() => continue,
+            };
+            late_at = Instant::now() + STATEMENT_TIMEOUT;
+            match answer {
+                Err(StoreError::Unreachable(_)) => return ended.lost(under_way),
+                Ok(outcomes) => {
+                    let last = outcomes.iter().flatten().map(|receipt: &Receipt| receipt.position).max();
+                    advance(head, last.unwrap_or(0));
+                    under_way.pop_front().expect("it was asked for").answer(outcomes);
+                }
+                // What was sent behind it is answered, too, and nothing more is sent.
+                Err(error) => ended.refused.push((under_way.pop_front().expect("it was asked for"), error)),
             }
         }
+    }
+}
+
+/// What [`Connected::stream`] leaves to be told or written.
+#[derive(Default)]
+pub(super) struct Ended {
+    /// What the server answered is no outcome.
+    pub refused: Vec<(Batch, StoreError)>,
+    /// Under way when the connection was lost, oldest first.
+    pub lost: Option<VecDeque<Batch>>,
+}
+
+impl Ended {
+    fn lost(self, under_way: VecDeque<Batch>) -> Self {
+        Self { lost: Some(under_way), ..self }
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use super::{super::batch::Outcome, QUEUE_COMMANDS_MAX};
@@ -61,6 +64,8 @@ impl Gathering {
 /// Commands that are written together, and who waits for them.
 pub(super) struct Batch {
     pub appends: Arc<[Append]>,
+    /// When it was gathered: how long it is sent again counts from there.
+    pub begun: Instant,
     replies: Vec<oneshot::Sender<Outcome>>,
 }
 
@@ -68,7 +73,7 @@ impl Batch {
     fn of(commands: Vec<Waiting>) -> Self {
         let (appends, replies): (Vec<_>, Vec<_>) =
             commands.into_iter().map(|waiting| (waiting.append, waiting.reply)).unzip();
-        Self { appends: appends.into(), replies }
+        Self { appends: appends.into(), begun: Instant::now(), replies }
     }
 
     pub fn commands(&self) -> Vec<&Append> {
