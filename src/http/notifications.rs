@@ -16,7 +16,7 @@ use super::{
     api::{Api, done, list as listed},
     caller::Caller,
     conditional::{IdempotencyKey, MARVIN_POSITION},
-    paging::{Cursor, Limit},
+    paging::{Cursor, Limit, Page},
     path::PathId,
     problem::Problem,
     query::Query,
@@ -79,9 +79,7 @@ pub async fn list(
     let position = api.reach::<Inbox>(&request).await?;
     let page = api.page_of::<Inbox>(start, filters, query.limit, |notification| notification.id, |_| true).await?;
     let items = page.items.iter().map(NotificationBody::of).collect::<Vec<_>>();
-    let unread = vec![Filter::is("recipient", caller.user_id), Filter::is("unread", true)];
-    let unread = api.views.count::<Inbox>(unread).await?;
-    Ok(listed(position, &json!({ "items": items, "next_cursor": page.next_cursor, "unread": unread })))
+    Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }
 
 /// `POST /api/v1/notifications/{id}/read`

@@ -62,6 +62,10 @@ fn split(query: &str) -> Result<BTreeMap<String, String>, FieldError> {
             decode(name).ok_or_else(|| FieldError::new("", "a parameter's name is not percent-encoded UTF-8"))?;
         let at = format!("/{name}");
         let value = decode(value).ok_or_else(|| FieldError::new(&at, "the value is not percent-encoded UTF-8"))?;
+        // Not every database takes one, and nothing here has one.
+        if value.contains('\0') {
+            return Err(FieldError::new(at, "the value holds a NUL"));
+        }
         if parameters.insert(name, value).is_some() {
             return Err(FieldError::new(at, "the parameter is given twice"));
         }

@@ -295,12 +295,6 @@ pub trait ViewStore: Send + Sync {
     /// As [`list`](Self::list); `UnknownField` also for a list that is sorted by something else than a number or a time.
     async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError>;
 
-    /// How many documents pass the filters.
-    ///
-    /// # Errors
-    /// As [`list`](Self::list).
-    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError>;
-
     /// Lets readers have a table that was built, and retires the live one of the same name and version. Those of other versions
     /// stay, for the programs that they are for.
     ///

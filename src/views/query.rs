@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::{
-    Filter, Found, ListQuery, SealedDocument, Table, ViewError, ViewStore,
+    Found, ListQuery, SealedDocument, Table, ViewError, ViewStore,
     board::{Board, Seen, Serving},
     documents::Documents,
     projector::key,
@@ -166,14 +166,6 @@ impl Views {
         let serving = self.serving::<P>().await?;
         let found = self.store.find(&serving.table, query).await;
         found.map_err(|error| self.building_instead::<P>(&serving.table, error))
-    }
-
-    /// # Errors
-    /// As [`list`](Self::list).
-    pub async fn count<P: Projection>(&self, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        let serving = self.serving::<P>().await?;
-        let counted = self.store.count(&serving.table, filters).await;
-        counted.map_err(|error| self.building_instead::<P>(&serving.table, error))
     }
 
     /// The table that answers. While there is none the registry is asked, since another process may have built one.

@@ -1,4 +1,4 @@
-//! Lists and counts as statements that both databases understand.
+//! Lists as statements that both databases understand.
 //!
 //! A list whose filter takes one of several keys is made of ordered scans, one a key: an index answers each in order, where it could
 //! answer their combination only by sorting all of it.
@@ -163,18 +163,6 @@ fn within_bytes(table: &Table, sql: &str) -> String {
          FROM ({sql}) AS listed) AS listed",
         field_columns(table)
     )
-}
-
-/// How many documents pass the filters. None when no document can.
-///
-/// # Errors
-/// `UnknownField`.
-pub fn count(dialect: Dialect<'_>, table: &Table, filters: &[Filter]) -> Result<Option<Statement>, ViewError> {
-    let Some(conditions) = conditions(table, filters)? else { return Ok(None) };
-    let mut values = Values { mark: dialect.mark, given: Vec::new() };
-    let clauses: Vec<String> = conditions.iter().map(|condition| condition.clause(&mut values)).collect();
-    let sql = format!("SELECT count(*) FROM {}{}", dialect.name_of(table), where_clause(&clauses));
-    Ok(Some(Statement { sql, values: values.given }))
 }
 
 /// The parameters of a statement while it is written.

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use marvin::{
     log::checkpoint::Checkpoint,
     store::StoreError,
-    views::{Filter, Found, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore},
+    views::{Found, ListQuery, Page, SealedDocument, Stopped, Table, TableRow, ViewError, ViewId, ViewStore},
 };
 use marvin_domain::Position;
 use std::sync::{
@@ -125,9 +125,6 @@ impl ViewStore for Weather {
     }
     async fn find(&self, table: &Table, query: ListQuery) -> Result<Vec<Found>, ViewError> {
         self.inner.find(table, query).await
-    }
-    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        self.inner.count(table, filters).await
     }
     async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {
         if self.holds_switch.load(SeqCst) {

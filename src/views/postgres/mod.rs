@@ -11,8 +11,7 @@ use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
-    ABSENCE_MIN, Filter, Found, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId,
-    ViewStore,
+    ABSENCE_MIN, Found, ListQuery, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore,
     sql::{self, Dialect, Wanted},
 };
 use crate::{
@@ -154,12 +153,6 @@ impl ViewStore for PostgresViews {
         let (mut rows, _) = documents::ask(self, table, statement).await?;
         rows.truncate(sql::asked(&query));
         Ok(rows.iter().map(documents::found).collect::<Result<_, _>>()?)
-    }
-
-    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        let statement = sql::count(self.dialect(), table, &filters)?;
-        let (rows, _) = documents::ask(self, table, statement).await?;
-        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
     }
 
     async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {

@@ -93,14 +93,6 @@ pub fn find(connection: &Connection, statement: Option<sql::Statement>, asked: u
     found.take(asked).collect()
 }
 
-/// Without a statement nothing is asked for.
-pub fn count(connection: &Connection, statement: Option<sql::Statement>) -> rusqlite::Result<u64> {
-    let Some(sql::Statement { sql, values }) = statement else { return Ok(0) };
-    let values = values.iter().map(|(_, key)| Stored(key));
-    let count = connection.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get::<_, i64>(0))?;
-    Ok(count.cast_unsigned())
-}
-
 fn document(row: &Row<'_>, table: &Table) -> rusqlite::Result<SealedDocument> {
     let keys = (3..).zip(table.fields.iter()).map(|(column, field)| key(row, column, field.kind));
     Ok(SealedDocument {

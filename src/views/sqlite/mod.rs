@@ -6,8 +6,8 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{
-    ABSENCE_MIN, Filter, Found, ListQuery, PAGE_BYTES_MAX, Page, SealedDocument, State, Stopped, Table, TableRow,
-    ViewError, ViewId, ViewStore,
+    ABSENCE_MIN, Found, ListQuery, PAGE_BYTES_MAX, Page, SealedDocument, State, Stopped, Table, TableRow, ViewError,
+    ViewId, ViewStore,
     sql::{self, Dialect, Wanted},
 };
 use crate::{
@@ -170,12 +170,6 @@ impl ViewStore for SqliteViews {
         let (statement, asked) = (sql::list(DIALECT, table, &query, Wanted::Ids)?, sql::asked(&query));
         let find = move |connection: &Connection, _: &Table| documents::find(connection, statement, asked);
         Ok(self.read(table, find).await?.0)
-    }
-
-    async fn count(&self, table: &Table, filters: Vec<Filter>) -> Result<u64, ViewError> {
-        let statement = sql::count(DIALECT, table, &filters)?;
-        let count = move |connection: &Connection, _: &Table| documents::count(connection, statement);
-        Ok(self.read(table, count).await?.0)
     }
 
     async fn make_live(&self, table: &Table, token: u64) -> Result<(), ViewError> {

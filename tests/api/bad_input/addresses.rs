@@ -161,6 +161,7 @@ async fn a_parameter_that_is_unknown_twice_or_out_of_bounds_is_400_and_named() {
         "agents?status=asleep",
         "agents?status=",
         "agents?kind=",
+        "agents?kind=%00",
         "tasks?status=asleep",
         "tasks?status=Queued",
         "tasks?agent_id=x",

@@ -115,7 +115,7 @@ async fn notifications_are_read_one_by_one_or_all_at_once() {
     inbox(&admin, "success", 1).await;
     let unread = async || admin.get_at("/api/v1/notifications?unread=true", admin.head().await).await.expect(200);
     let all = unread().await;
-    assert_eq!((all.items().len(), &all.json()["unread"]), (3, &json!(3)));
+    assert_eq!(all.items().len(), 3);
     let first = all.items()[0]["id"].as_str().unwrap().to_owned();
     let receipt = admin.order(&format!("/api/v1/notifications/{first}/read")).await.expect(200);
     let again = admin.order(&format!("/api/v1/notifications/{first}/read")).await.expect(200);

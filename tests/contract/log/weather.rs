@@ -250,8 +250,8 @@ async fn a_full_disk_under_load_is_told_to_all_and_costs_no_session() {
         log.head().wait_for(|now| *now >= head + 10 * WRITERS as u64).await.unwrap();
     };
     let writer = async || {
-        let sql =
-            "SELECT array_agg(pid) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%append_events%'";
+        let sql = "SELECT array_agg(pid) FROM pg_stat_activity WHERE application_name = $1 \
+                   AND query ~ 'append_events|pg_try_advisory_xact_lock'";
         let name = format!("marvin {}", subject.database().instance);
         let row = stranger.query_one(sql, &[&name]).await.unwrap();
         row.get::<_, Option<Vec<i32>>>(0)

@@ -68,8 +68,6 @@ async fn filters_hold_together(#[case] adapter: Adapter) {
     ];
     for (filters, expected) in cases {
         assert_eq!(subject.found(&table, newest(filters.clone(), None, 10)).await, expected, "{filters:?}");
-        let count = subject.store.count(&table, filters.clone()).await.unwrap();
-        assert_eq!(count, expected.len() as u64, "{filters:?}");
         let pages = [None, expected.get(1).copied()];
         for (before, rest) in pages.into_iter().zip([expected, expected.get(2..).unwrap_or_default()]) {
             let page = subject.found(&table, newest(filters.clone(), before, 2)).await;
@@ -136,8 +134,8 @@ async fn a_field_that_is_not_there_or_is_of_another_kind_is_refused_and_no_sql(#
         Filter::AtMost("body", 1),
     ];
     for filter in refused {
-        let count = subject.store.count(&table, vec![filter.clone()]).await;
-        assert!(matches!(count, Err(ViewError::UnknownField(_))), "{filter:?}: {count:?}");
+        let found = subject.store.find(&table, newest(vec![filter.clone()], None, 1)).await;
+        assert!(matches!(found, Err(ViewError::UnknownField(_))), "{filter:?}: {found:?}");
         let list = subject.store.list(&table, newest(vec![filter.clone()], None, 1)).await;
         assert!(matches!(list, Err(ViewError::UnknownField(_))), "{filter:?}: {list:?}");
     }
