@@ -110,11 +110,7 @@ async fn a_rebuild_of_everything_under_load_ends_live_and_equal() {
     }
     // One for each, and the one from before: nothing was told again.
     let told = ids.len() + 1;
-    eventually("everyone is told", async || {
-        let inbox = admin.get("/api/v1/notifications?limit=200").await.expect(200).json();
-        (inbox["unread"] == told).then_some(())
-    })
-    .await;
+    eventually("everyone is told", async || (admin.unread().await == told).then_some(())).await;
     let head = admin.head().await;
     views_reach(&admin, head).await;
     let quiet = run(&launch, &["rebuild", "--all"]).await;

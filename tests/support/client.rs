@@ -161,6 +161,17 @@ impl Client {
         self.task_ended(&receipt.id()).await
     }
 
+    /// How many unread notifications the inbox has, on all its pages.
+    pub async fn unread(&self) -> usize {
+        let (mut count, mut cursor) = (0, String::new());
+        loop {
+            let page = self.get(&format!("/api/v1/notifications?unread=true&limit=200{cursor}")).await.expect(200);
+            count += page.items().len();
+            let Some(next) = page.json()["next_cursor"].as_str().map(str::to_owned) else { return count };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
     /// The task as soon as it is completed, failed, cancelled or dead.
     pub async fn task_ended(&self, id: &str) -> Value {
         let path = format!("/api/v1/tasks/{id}");

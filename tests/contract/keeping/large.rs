@@ -71,6 +71,7 @@ async fn a_document_that_cannot_be_read_stops_the_table_at_the_event_that_touche
     document.body[10] ^= 1;
     let end = marvin::log::checkpoint::Checkpoint { position: 1, event_id: Uuid::now_v7() };
     world.store.store(projector.table(), vec![document], end, 1).await.unwrap();
+    projector.resume().await.unwrap();
     for number in 0..7 {
         named(&world, &format!("good {number}"), "").await;
     }

@@ -90,11 +90,7 @@ async fn a_rebuild_goes_on_where_it_was_killed_and_ends_as_if_nothing_had_happen
         assert_eq!(admin.task_ended(task).await["status"], "completed", "{task}");
     }
     // Each was told of once, also the one from before.
-    eventually("everyone is told", async || {
-        let inbox = admin.get("/api/v1/notifications?limit=200").await.expect(200).json();
-        (inbox["unread"] == tasks.len() + 1).then_some(())
-    })
-    .await;
+    eventually("everyone is told", async || (admin.unread().await == tasks.len() + 1).then_some(())).await;
     let head = admin.head().await;
     views_reach(&admin, head).await;
     let stopped = server.stop();
