@@ -5,7 +5,7 @@ use marvin::{
     health::Health,
     log::{EventLog, checkpoint::Checkpoint, subscription::follow, tail::Tail},
     views::{
-        Table, ViewId, ViewStore,
+        ListQuery, Order, PAGE_DOCUMENTS_MAX, Table, ViewId, ViewStore,
         board::Board,
         documents::Documents,
         projector::{Ground, Projector, Told, key},
@@ -98,10 +98,22 @@ impl Running {
         self.loops.iter().for_each(JoinHandle::abort);
         let mut counts = Vec::new();
         for table in &self.tables {
-            counts.push(views.count(table, Vec::new()).await.expect("the table is there"));
+            counts.push(count(views, table).await);
             views.drop_table(table).await.expect("the store is there");
         }
         counts
+    }
+}
+
+/// By pages of ids.
+async fn count(views: &dyn ViewStore, table: &Table) -> u64 {
+    let (mut count, mut before) = (0, None);
+    loop {
+        let query = ListQuery { filters: Vec::new(), order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
+        let found = views.find(table, query).await.expect("the table is there");
+        count += found.len() as u64;
+        let Some(last) = found.last() else { return count };
+        before = Some(last.id);
     }
 }
 

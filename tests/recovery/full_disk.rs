@@ -13,7 +13,8 @@ use super::{
 /// Tasks before the disk is full, and tasks tried while it is.
 const TASKS: usize = 10;
 
-/// No file of the server may grow beyond so many bytes. The signal of that is ignored, so that a write fails as on a full disk.
+/// No file of the server may grow beyond so many bytes. The signal of that is ignored, so that a write fails: as an I/O error, where a
+/// file without room is another one (the contract tests of the log have that).
 fn limit_files(server: &Server, bytes: &str) {
     let limit = format!("--fsize={bytes}:unlimited");
     let status = Command::new("prlimit").args(["--pid", &server.pid().to_string(), &limit]).status();

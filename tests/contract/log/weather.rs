@@ -1,10 +1,11 @@
 //! Bad weather: every failure is told, nothing hangs, nothing is written twice or by half, and it goes on by itself.
 use futures_util::{FutureExt, future::join_all};
 use marvin::{
-    log::{Append, AppendError, EventLog, ReadError},
+    log::{Append, AppendError, EventLog, ReadError, sqlite::SqliteLog},
     store::StoreError,
 };
 use rstest::rstest;
+use rusqlite::Connection;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -217,6 +218,36 @@ async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
         subject.log.append(command).await.unwrap();
     }
     assert_eq!(positions(&*subject.log).await, [1, 2, 3]);
+}
+
+/// The file may not grow: to SQLite that is a disk without room.
+#[tokio::test]
+async fn a_full_disk_under_a_file_is_told_and_writing_goes_on_once_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
+    let pages_max = async |pages: u32| {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        let set = move |connection: &Connection| connection.query_row(&sql, [], |_| Ok(())).map_err(StoreError::from);
+        log.database().write(set).await.unwrap();
+    };
+    log.append(append(stream(), 0, 1)).await.unwrap();
+    pages_max(1).await;
+    let mut written = 1;
+    let mut refused = append(stream(), 0, 50);
+    let error = loop {
+        match log.append(refused.clone()).await {
+            Ok(receipt) => written = receipt.position,
+            Err(error) => break error,
+        }
+        refused = append(stream(), 0, 50);
+    };
+    assert!(matches!(error, AppendError::Unavailable(StoreError::Full(_))), "{error:?}");
+    let again = log.append(refused.clone()).await;
+    assert!(matches!(again, Err(AppendError::Unavailable(StoreError::Full(_)))), "{again:?}");
+    assert_eq!(positions(&log).await, (1..=written).collect::<Vec<_>>());
+    pages_max(u32::MAX - 1).await;
+    assert_eq!(log.append(refused).await.unwrap().position, written + 50);
+    assert_eq!(positions(&log).await, (1..=written + 50).collect::<Vec<_>>());
 }
 
 /// What the server answers to one batch says nothing of the next, nor of the connection.
