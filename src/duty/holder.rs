@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Interval};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -42,17 +42,36 @@ impl Holder {
         let mut tick = tokio::time::interval(INTERVAL);
         let mut proven = Instant::now();
         loop {
+            // Not only at a tick: the lease runs out between two of them as well.
+            match tokio::time::timeout_at((proven + PATIENCE).into(), self.prolong(&mut tick)).await {
+                Ok(asked) => proven = asked,
+                Err(_) => {
+                    self.leases.send_if_modified(|leases| {
+                        let is_lost = !leases.tokens.is_empty();
+                        if is_lost {
+                            warn!("duties could not be prolonged, and are given up");
+                            leases.tokens.clear();
+                        }
+                        is_lost
+                    });
+                    // What is taken from now on is newer.
+                    proven = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Asks at each tick until an answer comes, and says when that was asked for.
+    async fn prolong(&self, tick: &mut Interval) -> Instant {
+        loop {
             tick.tick().await;
             let before = self.leases.borrow().tokens.clone();
             let asked = Instant::now();
             if before.is_empty() {
-                proven = asked;
-                continue;
+                return asked;
             }
-            let deadline = proven + PATIENCE;
-            match tokio::time::timeout_at(deadline.into(), self.duties.renew(self.id, TTL)).await {
-                Ok(Ok(held)) => {
-                    proven = asked;
+            match self.duties.renew(self.id, TTL).await {
+                Ok(held) => {
                     let held: HashMap<String, u64> = held.into_iter().collect();
                     self.leases.send_modify(|leases| {
                         // What was taken meanwhile is not in the answer, and is held all the same.
@@ -61,15 +80,9 @@ impl Holder {
                             .retain(|duty, token| before.get(duty) != Some(token) || held.get(duty) == Some(token));
                         leases.renewals += 1;
                     });
+                    return asked;
                 }
-                outcome if Instant::now() >= deadline => {
-                    let reason = outcome.map_or_else(|late| late.to_string(), |answer| format!("{:?}", answer.err()));
-                    warn!(reason, "duties could not be prolonged, and are given up");
-                    self.leases.send_modify(|leases| leases.tokens.clear());
-                    // What is taken from now on is newer.
-                    proven = Instant::now();
-                }
-                _ => {}
+                Err(error) => warn!(error = %error, "duties could not be prolonged yet"),
             }
         }
     }
