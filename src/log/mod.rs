@@ -25,6 +25,8 @@ use crate::{health::bounded, store::StoreError};
 pub const APPEND_EVENTS_MAX: usize = 1_024;
 /// Sealed bytes of one event: a task's input (4 MiB) with room for its sealing.
 pub const PAYLOAD_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// Bytes of all the events of one command: what one statement can carry to the store within its time.
+pub const APPEND_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Events per page of a read.
 pub const PAGE_EVENTS_MAX: u32 = 10_000;
 /// Sealed bytes per page of a read: opened and decoded they take several times as much. A page holds one event at least.
@@ -176,5 +178,6 @@ fn check_limits(append: &Append) -> Result<(), AppendError> {
     let over = |what, size, max| if size > max { Err(AppendError::TooLarge { what, size, max }) } else { Ok(()) };
     let events = || append.streams.iter().flat_map(|stream| &stream.events);
     over("events", events().count(), APPEND_EVENTS_MAX)?;
-    over("payload bytes", events().map(|event| event.payload.len()).max().unwrap_or(0), PAYLOAD_BYTES_MAX)
+    over("payload bytes", events().map(|event| event.payload.len()).max().unwrap_or(0), PAYLOAD_BYTES_MAX)?;
+    over("bytes", append.bytes(), APPEND_BYTES_MAX)
 }

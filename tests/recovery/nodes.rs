@@ -35,16 +35,55 @@ async fn submit(client: &Client, agent: &str, marker: usize) -> Value {
     client.send(request.json(&json!({ "input": { "marker": marker } }))).await.expect(202).json()
 }
 
-/// Reads the log as it grows, up to `end` once that is known: never a gap, and so never an event that comes late.
-async fn watch(node: &Client, end: &AtomicU64) {
-    let mut after = 0;
-    while after < end.load(Ordering::SeqCst) {
-        let page = node.get(&format!("/api/v1/events?after={after}&limit=10")).await.expect(200).json();
+/// Reads the log as it grows, up to `end` once that is known: never a gap, and so never an event that comes late. Answers the ids
+/// up to there, in the order they were seen.
+async fn watch(node: &Client, end: &AtomicU64) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    while (seen.len() as u64) < end.load(Ordering::SeqCst) {
+        let page = node.get(&format!("/api/v1/events?after={}&limit=50", seen.len())).await.expect(200).json();
         for event in page.as_array().unwrap() {
-            assert_eq!(event["position"], (after + 1).to_string(), "a gap, or an event that came late");
-            after += 1;
+            assert_eq!(event["position"], (seen.len() + 1).to_string(), "a gap, or an event that came late");
+            seen.push(event["id"].as_str().unwrap().to_owned());
         }
     }
+    seen.truncate(usize::try_from(end.load(Ordering::SeqCst)).unwrap());
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_write_one_order_for_many_readers_while_a_stranger_holds_a_transaction_open() {
+    const PEOPLE: usize = 32;
+    const COMMANDS: usize = 10;
+    let database = Database::shared();
+    let first = first_node(&database);
+    let second = next_node(&database, &first);
+    let here = Client::admin(&first).await;
+    let nodes = [here.clone(), here.at(&second)];
+    let agent = here.agent("rules", json!({ "rules": [] })).await;
+    let stranger = database.stranger().await;
+    let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ; CREATE TABLE strange (number integer); \
+               INSERT INTO strange VALUES (1); SELECT count(*) FROM events";
+    stranger.batch_execute(sql).await.unwrap();
+    let end = AtomicU64::new(u64::MAX);
+    let writing = async {
+        let write = async |person: usize| {
+            for command in 0..COMMANDS {
+                submit(&nodes[person % 2], &agent, person * COMMANDS + command).await;
+            }
+        };
+        join_all((0..PEOPLE).map(write)).await;
+        end.store(here.head().await, Ordering::SeqCst);
+    };
+    let reading = join_all((0..PEOPLE).map(|person| watch(&nodes[person % 2], &end)));
+    let ((), orders) = tokio::join!(writing, reading);
+    stranger.batch_execute("COMMIT").await.unwrap();
+    assert!(orders[0].len() > PEOPLE * COMMANDS, "{}", orders[0].len());
+    assert!(orders.iter().all(|order| *order == orders[0]), "a reader saw another order");
+    let journal = all_ended(&nodes[1]).await;
+    let submitted = journal.iter().filter(|event| event.kind == "task.submitted").count();
+    assert_eq!(submitted, PEOPLE * COMMANDS);
+    let now = watch(&here, &AtomicU64::new(orders[0].len() as u64)).await;
+    assert!(now == orders[0], "the log has another order than was read");
 }
 
 #[tokio::test]
@@ -69,7 +108,8 @@ async fn a_command_sent_to_both_nodes_is_done_once_and_answered_alike() {
         end.store(here.head().await, Ordering::SeqCst);
         answers
     };
-    let (answers, (), ()) = tokio::join!(submitting, watch(&here, &end), watch(&there, &end));
+    let (answers, seen_here, seen_there) = tokio::join!(submitting, watch(&here, &end), watch(&there, &end));
+    assert_eq!(seen_here, seen_there);
     assert!(end.into_inner() >= TASKS as u64);
     for id in &answers {
         assert_eq!(there.task_ended(id).await["status"], "completed");

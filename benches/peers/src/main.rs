@@ -59,6 +59,12 @@ fn main() {
         Target::AtLeast(1.2),
         Ratio::Rate,
     );
+    let events = STREAMS_LOADED as u64 * STREAM_EVENTS;
+    take_turns(rounds, || postgres_es.read(&runtime, events), || ours.catch_up(&runtime, 0, events)).report(
+        "PostgreSQL: read and decode all events, to postgres-es",
+        Target::None,
+        Ratio::Rate,
+    );
     take_turns(rounds, || postgres_es.persist(&runtime), || ours.write_together(&runtime)).report(
         "PostgreSQL: append, 32 writers, to postgres-es persist",
         Target::AtLeast(4.0),

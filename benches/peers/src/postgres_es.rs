@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use crate::{
-    journal::{Journal, RecordStep, recorded},
+    journal::{Journal, RecordStep, Recorded, recorded},
     support::{
         load::{COMMANDS, WRITERS},
         sample::STREAM_EVENTS,
@@ -122,6 +122,24 @@ impl PostgresEs {
             let loaded = runtime.block_on(store.load_aggregate(&ids[index])).expect("it is readable");
             assert_eq!(loaded.current_sequence, STREAM_EVENTS as usize);
         })
+    }
+
+    /// Seconds an event, reading and decoding all of them, as a query that is rebuilt does.
+    pub fn read(&self, runtime: &Runtime, count: u64) -> f64 {
+        let start = Instant::now();
+        let events = runtime.block_on(async {
+            let mut stream = self.repository.stream_all_events::<Journal>().await.expect("it is readable");
+            let mut events = 0;
+            while let Some(event) = stream.next::<Journal>(&[]).await {
+                let Recorded { facts, .. } = event.expect("it is readable").payload;
+                assert!(facts.is_object());
+                events += 1;
+            }
+            events
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        assert_eq!(events, count, "every event was read");
+        seconds / count as f64
     }
 }
 

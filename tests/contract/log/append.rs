@@ -1,6 +1,6 @@
 //! An append is whole or not at all, at the sequences it expects.
 use futures_util::future::join_all;
-use marvin::log::{APPEND_EVENTS_MAX, Append, AppendError, StreamAppend};
+use marvin::log::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendError, PAYLOAD_BYTES_MAX, StreamAppend};
 use rstest::rstest;
 use std::collections::BTreeSet;
 
@@ -59,9 +59,18 @@ async fn a_command_over_its_limits_is_refused_and_nothing_is_written(#[case] ada
     let crowd = append(stream(), 0, APPEND_EVENTS_MAX + 1);
     assert!(matches!(subject.log.append(crowd).await, Err(AppendError::TooLarge { what: "events", .. })));
     let mut heavy = append(stream(), 0, 1);
-    heavy.streams[0].events[0].payload = vec![0; marvin::log::PAYLOAD_BYTES_MAX + 1];
+    heavy.streams[0].events[0].payload = vec![0; PAYLOAD_BYTES_MAX + 1];
     assert!(matches!(subject.log.append(heavy).await, Err(AppendError::TooLarge { what: "payload bytes", .. })));
+    let events = APPEND_BYTES_MAX / PAYLOAD_BYTES_MAX;
+    let mut sum = append(stream(), 0, events + 1);
+    for event in &mut sum.streams[0].events {
+        event.payload = vec![0; PAYLOAD_BYTES_MAX];
+    }
+    assert!(matches!(subject.log.append(sum.clone()).await, Err(AppendError::TooLarge { what: "bytes", .. })));
     assert!(positions(&*subject.log).await.is_empty());
+    // The same with one event less is not too much.
+    sum.streams[0].events.truncate(events);
+    subject.log.append(sum).await.unwrap();
     subject.log.append(append(stream(), 0, APPEND_EVENTS_MAX)).await.unwrap();
 }
 

@@ -1,4 +1,5 @@
-//! Random commands, conflicts, retries and crashes: every log answers what a simple list in memory answers.
+//! Random commands, conflicts, retries, races and crashes: every log answers what a simple list in memory answers.
+use futures_util::future::join_all;
 use marvin::log::{Append, AppendError, EventLog, StreamAppend};
 use marvin_domain::{AggregateKind, StreamId};
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -8,6 +9,9 @@ use uuid::Uuid;
 use super::{Adapter, Subject, all, events, with_digest};
 
 const STREAMS: u128 = 4;
+
+/// Commands that race at most: every order of them is tried on the model.
+const RACERS_MAX: usize = 4;
 
 /// What may happen, one after the other.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ enum Step {
         other_digest: bool,
         node: bool,
     },
+    /// Several at once. Each is new, or the one before it once more.
+    Race(Vec<Racer>),
     /// A new command whose caller goes away at once; then the process ends, and it is sent again after the restart.
     Crash {
         stream: u128,
@@ -39,6 +45,21 @@ struct Expectation {
     count: usize,
 }
 
+#[derive(Debug, Clone)]
+struct Racer {
+    streams: Vec<Expectation>,
+    is_repeat: bool,
+    node: bool,
+}
+
+fn racer() -> impl Strategy<Value = Racer> {
+    (vec(expectation(), 1..3), prop::bool::weighted(0.3), any::<bool>()).prop_map(|(streams, is_repeat, node)| Racer {
+        streams,
+        is_repeat,
+        node,
+    })
+}
+
 fn expectation() -> impl Strategy<Value = Expectation> {
     let off_by = prop_oneof![8 => Just(0), 1 => Just(-1), 1 => Just(1)];
     (0..STREAMS, off_by, 1..4usize).prop_map(|(stream, off_by, count)| Expectation { stream, off_by, count })
@@ -50,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(streams, digest, node)| Step::Append { streams, digest, node }),
         4 => (any::<Index>(), prop::bool::weighted(0.3), any::<bool>())
             .prop_map(|(which, other_digest, node)| Step::Repeat { which, other_digest, node }),
+        4 => vec(racer(), 2..=RACERS_MAX).prop_map(Step::Race),
         1 => (0..STREAMS, 1..4usize).prop_map(|(stream, count)| Step::Crash { stream, count }),
         1 => Just(Step::Restart),
     ]
@@ -65,7 +87,7 @@ enum Answer {
 }
 
 /// The log as a list: each event's stream and command.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Model {
     events: Vec<(StreamId, Uuid, Uuid)>,
     digests: Vec<(Uuid, Option<String>)>,
@@ -102,6 +124,20 @@ impl Model {
         let position = mine().next_back().unwrap().0 as u64 + 1;
         Answer::Repeated { sequence: (before + of_stream) as u64, position }
     }
+}
+
+/// All orders of so many things.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else { return vec![Vec::new()] };
+    let with_last = |order: &Vec<usize>| {
+        let order = order.clone();
+        (0..count).map(move |place| {
+            let mut order = order.clone();
+            order.insert(place, last);
+            order
+        })
+    };
+    orders(last).iter().flat_map(with_last).collect()
 }
 
 async fn send(log: &dyn EventLog, append: Append) -> Answer {
@@ -167,6 +203,26 @@ impl World {
         assert_eq!(send(self.node(node), command).await, expected);
     }
 
+    /// The answers are those of the model in some order, and the log goes on from there.
+    async fn race(&mut self, racers: &[Racer]) {
+        let mut commands: Vec<(Append, bool)> = Vec::new();
+        for racer in racers {
+            let command = match commands.last() {
+                Some((before, _)) if racer.is_repeat => before.clone(),
+                _ => self.command(&racer.streams, None),
+            };
+            commands.push((command, racer.node));
+        }
+        let sending = commands.iter().map(|(command, node)| send(self.node(*node), command.clone()));
+        let answers = join_all(sending).await;
+        let explained = orders(commands.len()).into_iter().find_map(|order| {
+            let mut model = self.model.clone();
+            let is_so = order.iter().all(|&at| model.append(&commands[at].0) == answers[at]);
+            is_so.then_some(model)
+        });
+        self.model = explained.unwrap_or_else(|| panic!("no order of {commands:?} answers {answers:?}"));
+    }
+
     async fn take(mut self, step: Step) -> Self {
         match step {
             Step::Append { streams, digest, node } => {
@@ -182,6 +238,7 @@ impl World {
                     self.check(command, node).await;
                 }
             }
+            Step::Race(racers) => self.race(&racers).await,
             Step::Crash { stream, count } => {
                 let command = self.command(&[Expectation { stream, off_by: 0, count }], None);
                 let (log, sent) = (self.subject.log.clone(), command.clone());
