@@ -15,7 +15,7 @@ use crate::log::Append;
 
 /// Commands per batch: enough to amortise the sync of a commit, few enough that nobody waits long for strangers.
 const BATCH_COMMANDS_MAX: usize = 256;
-/// Bytes per batch: far below what one statement may hold (1 GiB), and at least one command of the largest kind.
+/// Bytes per batch: far below what one statement may hold (1 GiB). A larger command makes a batch of its own.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 pub(super) struct Waiting {
