@@ -1,6 +1,6 @@
 //! Between events and sealed rows: seals an event for its place in its stream, opens rows into envelopes.
 use marvin_domain::{Envelope, Event, Metadata, Misfit, Sequence, StreamId};
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -62,12 +62,13 @@ impl Codec {
         Ok(opened)
     }
 
-    async fn open_part(&self, rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
-        let sealed = rows
-            .iter()
-            .map(|row| Sealed { scope: scope(row.stream), place: place_of(row), payload: &row.payload })
-            .collect::<Vec<_>>();
-        let opened = self.sealer.open(&sealed).await.map_err(|error| match error {
+    async fn open_part(&self, mut rows: Vec<StoredEvent>) -> Result<Vec<Envelope>, ReadError> {
+        let sealed = rows.iter_mut().map(|row| Sealed {
+            scope: scope(row.stream),
+            place: place_of(row),
+            payload: mem::take(&mut row.payload),
+        });
+        let opened = self.sealer.open(sealed.collect()).await.map_err(|error| match error {
             SealError::Unavailable(reason) => ReadError::Keys(reason),
             SealError::Unreadable { index, reason } => ReadError::Corrupt { position: rows[index].position, reason },
         })?;
@@ -130,8 +131,7 @@ impl Drop for Part {
 
 fn envelope(row: StoredEvent, opened: &Opened) -> Result<Envelope, ReadError> {
     let corrupt = |reason: String| ReadError::corrupt(row.position, reason);
-    let personal = opened.personal.as_deref();
-    let event = Event::decode(row.stream.kind, &row.event_type, row.event_version, &opened.facts, personal)
+    let event = Event::decode(row.stream.kind, &row.event_type, row.event_version, opened.facts(), opened.personal())
         .map_err(|error| corrupt(chain(&error)))?;
     let metadata = serde_json::from_str(&row.metadata)
         .map_err(|error| corrupt(format!("its metadata do not fit: {}", Misfit::from(error))))?;

@@ -2,7 +2,7 @@
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 use super::{
@@ -30,12 +30,33 @@ pub struct Subscription {
     ahead: Option<Ahead>,
 }
 
-/// The page behind the last one, on its way while that one is opened and taken. It stays sealed until its turn, so that
-/// nothing is opened under a key that was destroyed meanwhile. Where nobody wants it any more it is read to its end all the same:
-/// giving a page up in its middle would cost its connection.
+/// The pages behind the last one, on their way while that one is opened and taken: one that is ready, and one being read. They stay
+/// sealed until their turn, so that nothing is opened under a key that was destroyed meanwhile. Where nobody wants them any more
+/// the last is read to its end all the same: giving a page up in its middle would cost its connection.
 struct Ahead {
+    /// Where the next of them begins.
     after: Position,
-    rows: JoinHandle<Result<Vec<StoredEvent>, ReadError>>,
+    pages: mpsc::Receiver<Result<Vec<StoredEvent>, ReadError>>,
+}
+
+impl Ahead {
+    fn new(tail: Arc<Tail>, after: Position) -> Self {
+        let (sender, pages) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut after = after;
+            loop {
+                let page = tail.rows(after, BATCH_EVENTS_MAX).await;
+                let last = page.as_ref().ok().and_then(|rows| rows.last()).map(|row| row.position);
+                // Behind an error or the log's end somebody else tries again.
+                if sender.send(page).await.is_err() {
+                    break;
+                }
+                let Some(last) = last else { break };
+                after = last;
+            }
+        });
+        Self { after, pages }
+    }
 }
 
 impl Subscription {
@@ -82,16 +103,15 @@ impl Subscription {
         }
     }
 
-    /// A page from the store; the next one is read while this one is opened.
+    /// A page from the store; the next ones are read while this one is opened.
     async fn read_store(&mut self) -> Result<Page, ReadError> {
         let rows = match self.take_ahead().await? {
             Some(rows) => rows,
             None => self.tail.rows(self.after, BATCH_EVENTS_MAX).await?,
         };
         if let Some(last) = rows.last() {
-            let (tail, after) = (self.tail.clone(), last.position);
-            let rows = tokio::spawn(async move { tail.rows(after, BATCH_EVENTS_MAX).await });
-            self.ahead = Some(Ahead { after, rows });
+            let ahead = self.ahead.get_or_insert_with(|| Ahead::new(self.tail.clone(), last.position));
+            ahead.after = last.position;
         }
         let (events, end) = self.tail.open(rows, self.wanted).await?.unzip();
         Ok(Page { events: events.into_iter().flatten().map(Arc::new).collect(), end })
@@ -99,10 +119,14 @@ impl Subscription {
 
     /// What was read ahead. Nothing found says nothing: it was read some time ago, and there may be events by now.
     async fn take_ahead(&mut self) -> Result<Option<Vec<StoredEvent>>, ReadError> {
-        let Some(mut ahead) = self.ahead.take_if(|ahead| ahead.after == self.after) else { return Ok(None) };
-        match (&mut ahead.rows).await {
-            Ok(rows) => Ok(Some(rows?).filter(|rows| !rows.is_empty())),
-            Err(_) => Ok(None),
+        self.ahead.take_if(|ahead| ahead.after != self.after);
+        let Some(ahead) = &mut self.ahead else { return Ok(None) };
+        match ahead.pages.recv().await {
+            Some(Ok(rows)) if !rows.is_empty() => Ok(Some(rows)),
+            ended => {
+                self.ahead = None;
+                ended.transpose().map(|_| None)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A sealed value is `format | suite | key id | nonce | ciphertext | tag`. Its header, the scope (for an event, its
 //! stream) and the caller's associated data are authenticated with it, so a value opens only where it was put.
-use std::{str::FromStr, sync::OnceLock};
+use std::{ops::Range, str::FromStr, sync::OnceLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -174,19 +174,29 @@ pub fn open(key: &DataKey, scope: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Ve
 
 /// As [`open`], for what [`seal_at`] made.
 pub(super) fn open_at(key: &DataKey, scope: &[u8], place: [&[u8]; 2], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let mut value = sealed.to_vec();
+    let clear = open_in_place(key, scope, place, &mut value)?;
+    value.truncate(clear.end);
+    value.drain(..clear.start);
+    Ok(value)
+}
+
+/// As [`open_at`], writing what is clear over what was sealed; answers where in it that is. After an error the value is spoilt.
+pub(super) fn open_in_place(
+    key: &DataKey,
+    scope: &[u8],
+    place: [&[u8]; 2],
+    sealed: &mut [u8],
+) -> Result<Range<usize>, OpenError> {
     let (suite, named) = parse(sealed)?;
     if named != key.id {
         return Err(OpenError::WrongKey { named, given: key.id });
     }
-    let (header, body) = sealed.split_at(suite.header_bytes());
-    let (ciphertext, tag) = body.split_at(body.len() - TAG_BYTES);
+    let (header, body) = sealed.split_at_mut(suite.header_bytes());
     let (cipher, nonce) = cipher(suite, key, scope, &header[NONCE_AT..]);
-    let mut clear = vec![0; ciphertext.len()];
     let associated = Associated::new(header, scope, place);
-    cipher
-        .open_separate_gather(nonce, Aad::from(associated.bytes()), ciphertext, tag, &mut clear)
-        .map_err(|_| OpenError::Altered)?;
-    Ok(clear)
+    let clear = cipher.open_in_place(nonce, Aad::from(associated.bytes()), body).map_err(|_| OpenError::Altered)?;
+    Ok(header.len()..header.len() + clear.len())
 }
 
 /// The id of the key that `sealed` was sealed under, read without opening it (and so not yet authenticated).

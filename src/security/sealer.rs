@@ -4,7 +4,7 @@
 //! the log, its views and their copies at once.
 use async_trait::async_trait;
 use smallvec::SmallVec;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 use uuid::Uuid;
 
 use super::{
@@ -44,19 +44,31 @@ pub type Spot = SmallVec<[u8; 64]>;
 
 /// A sealed payload and the place it was sealed for.
 #[derive(Debug)]
-pub struct Sealed<'a> {
+pub struct Sealed {
     pub scope: Spot,
     pub place: Spot,
-    pub payload: &'a [u8],
+    pub payload: Vec<u8>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A payload that was opened where it stood.
+#[derive(Debug)]
 pub struct Opened {
-    pub facts: Vec<u8>,
-    /// None when there is no personal part, or the person is erased.
-    pub personal: Option<Vec<u8>>,
+    payload: Vec<u8>,
+    facts: Range<usize>,
+    personal: Option<Range<usize>>,
     /// Whose key a personal part names, also when it is gone.
     pub subject: Option<Uuid>,
+}
+
+impl Opened {
+    pub fn facts(&self) -> &[u8] {
+        &self.payload[self.facts.clone()]
+    }
+
+    /// None when there is no personal part, or the person is erased.
+    pub fn personal(&self) -> Option<&[u8]> {
+        self.personal.clone().map(|personal| &self.payload[personal])
+    }
 }
 
 pub struct Sealer {
@@ -102,31 +114,33 @@ impl Sealer {
     ///
     /// # Errors
     /// `Unreadable` with the index of the first that does not open.
-    pub async fn open(&self, sealed: &[Sealed<'_>]) -> Result<Vec<Opened>, SealError> {
+    pub async fn open(&self, sealed: Vec<Sealed>) -> Result<Vec<Opened>, SealError> {
         let mut parts = Vec::with_capacity(sealed.len());
         let mut subjects = Vec::new();
         for (index, item) in sealed.iter().enumerate() {
             let unreadable = |reason: &str| SealError::Unreadable { index, reason: reason.to_owned() };
-            let (facts, personal) = split(item.payload).ok_or_else(|| unreadable(DAMAGED_FRAME))?;
+            let (facts, personal) = split(&item.payload).ok_or_else(|| unreadable(DAMAGED_FRAME))?;
             let subject = match personal {
                 [] => None,
                 personal => Some(cipher::key_id(personal).map_err(|error| unreadable(&error.to_string()))?),
             };
             subjects.extend(subject);
-            parts.push((facts, personal, subject));
+            parts.push((facts.len(), subject));
         }
         subjects.sort_unstable();
         subjects.dedup();
         let keys = self.keys(&subjects).await?;
         let mut opened = Vec::with_capacity(sealed.len());
-        for (index, (item, (facts, personal, subject))) in sealed.iter().zip(parts).enumerate() {
+        for (index, (item, (facts_bytes, subject))) in sealed.into_iter().zip(parts).enumerate() {
             let unreadable = |reason: String| SealError::Unreadable { index, reason };
-            let facts = cipher::open_at(&self.facts_key, &item.scope, [FACTS, &item.place], facts)
+            let Sealed { scope, place, mut payload } = item;
+            let (facts_part, personal_part) = payload[HEAD_BYTES..].split_at_mut(facts_bytes);
+            let facts = cipher::open_in_place(&self.facts_key, &scope, [FACTS, &place], facts_part)
                 .map_err(|error| unreadable(error.to_string()))?;
             let personal = match subject.map(|subject| (subject, keys.get(&subject))) {
                 None => None,
                 Some((_, Some(key))) => Some(
-                    cipher::open_at(key, &item.scope, [PERSONAL, &item.place], personal)
+                    cipher::open_in_place(key, &scope, [PERSONAL, &place], personal_part)
                         .map_err(|error| unreadable(error.to_string()))?,
                 ),
                 // A missing key is right only for an erased person; anything else stops the reader.
@@ -135,7 +149,9 @@ impl Sealer {
                 }
                 Some((_, None)) => None,
             };
-            opened.push(Opened { facts, personal, subject });
+            let within = |part: Range<usize>, start: usize| part.start + start..part.end + start;
+            let personal = personal.map(|personal| within(personal, HEAD_BYTES + facts_bytes));
+            opened.push(Opened { facts: within(facts, HEAD_BYTES), personal, payload, subject });
         }
         Ok(opened)
     }

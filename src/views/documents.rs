@@ -43,23 +43,20 @@ impl Documents {
     /// `Corrupt` at the first that does not open.
     pub async fn open(&self, table: &Table, documents: Vec<SealedDocument>) -> Result<Vec<RawDocument>, ViewError> {
         let scope = scope(table);
-        let sealed = documents
-            .iter()
-            .map(|document| Sealed {
-                scope: scope.clone(),
-                place: place(document.id, document.position),
-                payload: &document.body,
-            })
-            .collect::<Vec<_>>();
         let ids: Vec<Uuid> = documents.iter().map(|document| document.id).collect();
-        let opened = self.sealer.open(&sealed).await.map_err(|error| error_of(table, &ids, error))?;
-        let raw = documents.into_iter().zip(opened).map(|(document, opened)| RawDocument {
-            id: document.id,
-            position: document.position,
-            facts: opened.facts,
-            personal: opened.personal,
+        let (mut sealed, mut rows) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
+        for SealedDocument { id, position, body, keys } in documents {
+            sealed.push(Sealed { scope: scope.clone(), place: place(id, position), payload: body });
+            rows.push((id, position, keys));
+        }
+        let opened = self.sealer.open(sealed).await.map_err(|error| error_of(table, &ids, error))?;
+        let raw = rows.into_iter().zip(opened).map(|((id, position, keys), opened)| RawDocument {
+            id,
+            position,
+            facts: opened.facts().to_vec(),
+            personal: opened.personal().map(<[u8]>::to_vec),
             subject: None,
-            keys: document.keys,
+            keys,
         });
         Ok(raw.collect())
     }

@@ -10,7 +10,7 @@ use marvin_domain::{Directed, Event, user::Role, user::UserCommand};
 use serde_json::json;
 use std::sync::Arc;
 
-async fn erase(stack: &Stack, user: uuid::Uuid) {
+pub async fn erase(stack: &Stack, user: uuid::Uuid) {
     stack.send(user, UserCommand::Erase).await;
     let events: Vec<_> = stack.events().await.into_iter().map(Arc::new).collect();
     let (mut eraser, mut scrubber) = Eraser::new(stack.stores.subjects.clone());

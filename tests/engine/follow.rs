@@ -213,6 +213,57 @@ async fn a_subscription_far_behind_sees_every_position_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_given_up_again_and_again_sees_every_position_once() {
+    let stack = Stack::new().await;
+    const EVENTS: u64 = 5_000;
+    for _ in 0..EVENTS / 1_000 {
+        append_events(&stack, 1_000).await;
+    }
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    let mut subscription = Subscription::new(tail, 0);
+    let (mut seen, mut given_up, mut patience) = (0, 0, 0);
+    while seen < EVENTS {
+        let turns = async {
+            for _ in 0..patience {
+                tokio::task::yield_now().await;
+            }
+        };
+        let page = tokio::select! {
+            biased;
+            page = subscription.next() => page.unwrap(),
+            () = turns => {
+                given_up += 1;
+                patience += 1;
+                continue;
+            }
+        };
+        patience = 0;
+        assert!(page.iter().map(|event| event.position).eq(seen + 1..=seen + page.len() as u64));
+        seen += page.len() as u64;
+    }
+    assert!(given_up > 0, "it was given up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_ahead_of_an_erasure_is_opened_behind_it() {
+    let stack = Stack::new().await;
+    let (ada, agent) = (stack.user("a@example.com", &[Role::Member]).await, stack.agent("scribe").await);
+    append_events(&stack, u64::from(BATCH_EVENTS_MAX)).await;
+    let task = stack.task(agent, ada, json!("words")).await;
+    let (reads, mut answered) = watch::channel(0);
+    let log = Arc::new(Counted { log: stack.stores.log.clone(), reads });
+    let mut subscription = Subscription::new(Tail::new(log, stack.codec().clone()), 0);
+    assert!(subscription.next().await.unwrap().iter().all(|event| !event.event.is_erased()));
+    answered.wait_for(|reads| *reads == 3).await.unwrap();
+
+    crate::erasure::erase(&stack, ada).await;
+    let page = subscription.next().await.unwrap();
+    let submitted = page.iter().find(|event| event.stream.id == task).expect("it stands in the second page");
+    assert!(submitted.event.is_erased(), "words were read that nobody may read any more");
+    assert_eq!(answered.borrow().to_owned(), 3, "the page is the one that was read ahead");
+}
+
 /// Wants agents; tells what it was given and where that ended.
 struct OfAgents {
     given: Given,
