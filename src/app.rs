@@ -221,11 +221,74 @@ async fn keep_house(api: web::Data<Api>, worker: Arc<Worker>) {
     }
 }
 
-/// Positions of 0 say that nothing is being rebuilt.
+/// Positions of 0 say that nothing is being rebuilt; a rate or a time that is not known is no number.
 fn measure(standing: Standing) {
     let Standing { name, stopped, rebuild, .. } = standing;
-    let (position, target) = rebuild.map_or((0, 0), |rebuild| (rebuild.position, rebuild.target));
-    metrics::gauge!("marvin_projection_rebuild_position", "projection" => name.clone()).set(position as f64);
-    metrics::gauge!("marvin_projection_rebuild_target", "projection" => name.clone()).set(target as f64);
-    metrics::gauge!("marvin_projection_stopped", "projection" => name).set(f64::from(stopped.is_some()));
+    let (position, target) = rebuild.as_ref().map_or((0, 0), |rebuild| (rebuild.position, rebuild.target));
+    let rate = rebuild.as_ref().and_then(|rebuild| rebuild.events_per_s);
+    let left = rebuild.and_then(|rebuild| rebuild.seconds_left).map(|seconds| seconds as f64);
+    for (metric, value) in [
+        ("marvin_projection_rebuild_position", position as f64),
+        ("marvin_projection_rebuild_target", target as f64),
+        ("marvin_projection_rebuild_events_per_second", rate.unwrap_or(f64::NAN)),
+        ("marvin_projection_rebuild_seconds_left", left.unwrap_or(f64::NAN)),
+        ("marvin_projection_stopped", f64::from(stopped.is_some())),
+    ] {
+        metrics::gauge!(metric, "projection" => name.clone()).set(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::admin::{Condition, Rebuild};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    /// What Prometheus is told of a projection.
+    fn told(rebuild: Option<Rebuild>) -> Vec<String> {
+        let standing = Standing {
+            name: "tasks".into(),
+            version: 1,
+            serving_version: Some(1),
+            build: Some(1),
+            position: 9,
+            lag: 0,
+            state: Condition::Live,
+            holder: None,
+            stopped: None,
+            rebuild,
+        };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || measure(standing));
+        let told = recorder.handle().render();
+        let mut lines: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("marvin_projection_")).collect();
+        lines.sort_unstable();
+        lines.into_iter().map(|line| line.replace(r#"{projection="tasks"}"#, "")).collect()
+    }
+
+    #[test]
+    fn prometheus_is_told_how_a_rebuild_comes_along() {
+        let rebuild =
+            Rebuild { build: 2, position: 5, target: 9, events_per_s: Some(0.5), seconds_left: Some(8), stopped: None };
+        let expected = [
+            "rebuild_events_per_second 0.5",
+            "rebuild_position 5",
+            "rebuild_seconds_left 8",
+            "rebuild_target 9",
+            "stopped 0",
+        ];
+        assert_eq!(told(Some(rebuild)), expected);
+    }
+
+    #[test]
+    fn prometheus_is_told_of_no_rate_where_none_is_known() {
+        let expected = [
+            "rebuild_events_per_second NaN",
+            "rebuild_position 0",
+            "rebuild_seconds_left NaN",
+            "rebuild_target 0",
+            "stopped 0",
+        ];
+        assert_eq!(told(None), expected);
+    }
 }

@@ -97,6 +97,9 @@ pub struct ComparedView {
     pub stopped: Option<Stopped>,
     /// The event that the replay could not take, although the view has come beyond it: the view was not compared.
     pub unreplayed: Option<Stopped>,
+    /// Why no document could be read: the table was dropped or changed by hand.
+    #[serde(default)]
+    pub unreadable: Option<String>,
 }
 
 /// One is shared by all of the process.
@@ -205,16 +208,17 @@ fn tell(compared: &Result<Compared, DoctorError>, took: Duration) {
 
 impl From<Comparison> for ComparedView {
     fn from(comparison: Comparison) -> Self {
-        let Comparison { table, position, documents, findings, stopped, unreplayed } = comparison;
+        let Comparison { table, position, documents, findings, stopped, unreplayed, unreadable } = comparison;
         // Another program may have written it.
-        let bounded = |stopped: Stopped| Stopped { reason: bounded(stopped.reason), ..stopped };
+        let shortened = |stopped: Stopped| Stopped { reason: bounded(stopped.reason), ..stopped };
         Self {
             name: table.name,
             position,
             documents,
             findings,
-            stopped: stopped.map(bounded),
-            unreplayed: unreplayed.map(bounded),
+            stopped: stopped.map(shortened),
+            unreplayed: unreplayed.map(shortened),
+            unreadable: unreadable.map(bounded),
         }
     }
 }

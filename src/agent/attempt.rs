@@ -6,16 +6,23 @@ use marvin_domain::{
     task::{CancelReason, Failure, TaskCommand, TaskEvent},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
-    Run, RunError, TaskFailure,
+    Kinds, Run, RunError, TaskFailure,
     run::{Assignment, check_size},
-    worker::Worker,
 };
-use crate::log::ReadError;
+use crate::{
+    dispatch::Dispatcher,
+    log::{EventLog, ReadError, codec::Codec},
+};
 
 /// Events of a task's stream read at once.
 const JOURNAL_PAGE_EVENTS: u32 = 1_000;
@@ -36,9 +43,52 @@ struct Journal {
     steps: BTreeMap<u32, Value>,
 }
 
+/// The attempts that run in this process, and what they work with.
+pub(super) struct Attempts {
+    pub kinds: Kinds,
+    pub dispatcher: Dispatcher,
+    pub log: Arc<dyn EventLog>,
+    codec: Codec,
+    /// Claim and handle of each task that runs here.
+    running: Mutex<HashMap<Uuid, (Uuid, AbortHandle)>>,
+}
+
+impl Attempts {
+    pub fn new(kinds: Kinds, dispatcher: Dispatcher, log: Arc<dyn EventLog>, codec: Codec) -> Self {
+        Self { kinds, dispatcher, log, codec, running: Mutex::default() }
+    }
+
+    /// The tasks that run here, each with the claim it runs under.
+    pub fn claims(&self) -> Vec<(Uuid, Uuid)> {
+        self.running().iter().map(|(task, (claim, _))| (*task, *claim)).collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.running().len()
+    }
+
+    /// Stops a task, under whichever claim it runs.
+    pub fn stop(&self, task: Uuid) {
+        if let Some((_, run)) = self.running().get(&task) {
+            run.abort();
+        }
+    }
+
+    /// Stops a task that runs under this claim; one that was claimed again meanwhile goes on.
+    pub fn stop_claimed(&self, task: Uuid, claim: Uuid) {
+        if let Some((_, run)) = self.running().get(&task).filter(|(running, _)| *running == claim) {
+            run.abort();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Uuid, (Uuid, AbortHandle)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Runs the attempt that was just claimed, to its end. Never fails: what cannot be recorded is found by the sweep.
-pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, claim: Uuid, agent: &Profile) {
-    let journal = match read_journal(worker, task, agent).await {
+pub(super) async fn perform(attempts: &Attempts, task: Uuid, claim: Uuid, agent: &Profile) {
+    let journal = match read_journal(attempts, task, agent).await {
         Ok(Some(journal)) => journal,
         Ok(None) => return,
         Err(error) => return warn!(task.id = %task, error = %error, "a task's journal cannot be read"),
@@ -46,15 +96,15 @@ pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, claim: Uuid, agent
     let Journal { mut assignment, deadline, input, steps } = journal;
     let attempt = assignment.attempt;
     let begun = std::time::Instant::now();
-    let recorder = Run::new(assignment.clone(), BTreeMap::new(), worker.dispatcher.clone(), worker.kinds.clone());
+    let recorder = Run::new(assignment.clone(), BTreeMap::new(), attempts.dispatcher.clone(), attempts.kinds.clone());
     let Some(input) = input else {
         let cancel = Directed::new(task, TaskCommand::Cancel { reason: CancelReason::RequesterErased });
         recorder.dispatch("cancel", &[cancel]).await.ok();
         return;
     };
     assignment.input = input;
-    let run = Run::new(assignment, steps, worker.dispatcher.clone(), worker.kinds.clone());
-    let end = match within(worker, (task, claim), agent, run, deadline).await {
+    let run = Run::new(assignment, steps, attempts.dispatcher.clone(), attempts.kinds.clone());
+    let end = match within(attempts, (task, claim), agent, run, deadline).await {
         Ended::Done(output) => match check_size(&output) {
             Ok(()) => TaskCommand::Complete { attempt, output },
             Err(failure) => fail(attempt, failure, &agent.limits),
@@ -74,7 +124,7 @@ pub(super) async fn perform(worker: &Arc<Worker>, task: Uuid, claim: Uuid, agent
 
 /// Runs the handler in a task of its own, so that a cancellation stops it and a panic is only its own.
 async fn within(
-    worker: &Arc<Worker>,
+    attempts: &Attempts,
     (task, claim): (Uuid, Uuid),
     agent: &Profile,
     mut run: Run,
@@ -88,15 +138,15 @@ async fn within(
             "the deadline had passed before the task could start",
         ));
     }
-    let Some(handler) = worker.kinds.get(&agent.kind).cloned() else { return Ended::Lost };
+    let Some(handler) = attempts.kinds.get(&agent.kind).cloned() else { return Ended::Lost };
     let handling = tokio::spawn(async move { handler.run(&mut run).await });
-    if let Some((_, overtaken)) = worker.running().insert(task, (claim, handling.abort_handle())) {
+    if let Some((_, overtaken)) = attempts.running().insert(task, (claim, handling.abort_handle())) {
         overtaken.abort();
     }
     let abort = handling.abort_handle();
     let outcome = tokio::time::timeout(left.map_or(limit, |left| left.min(limit)), handling).await;
     // A later attempt of this process may run under the same task by now.
-    let mut running = worker.running();
+    let mut running = attempts.running();
     if running.get(&task).is_some_and(|(current, _)| *current == claim) {
         running.remove(&task);
     }
@@ -135,13 +185,13 @@ fn backoff(attempt: u32, limits: &Limits) -> Duration {
     Duration::from_millis(share % (ceiling + 1))
 }
 
-async fn read_journal(worker: &Worker, task: Uuid, agent: &Profile) -> Result<Option<Journal>, ReadError> {
+async fn read_journal(attempts: &Attempts, task: Uuid, agent: &Profile) -> Result<Option<Journal>, ReadError> {
     let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
     let (mut journal, mut after) = (None, 0);
     loop {
-        let rows = worker.log.read_stream(stream, after, JOURNAL_PAGE_EVENTS).await?;
+        let rows = attempts.log.read_stream(stream, after, JOURNAL_PAGE_EVENTS).await?;
         let caught_up = rows.is_empty();
-        for envelope in worker.codec.open(rows).await? {
+        for envelope in attempts.codec.open(rows).await? {
             after = envelope.sequence;
             enter(&mut journal, &envelope, agent);
         }

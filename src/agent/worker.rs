@@ -13,16 +13,16 @@ use marvin_projections::{
     agents::Agents,
     tasks::{TaskStatus, Tasks},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-use tokio::{sync::Semaphore, task::AbortHandle};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::{Kinds, attempt, slots::Slots, slots::Taken};
+use super::{
+    Kinds,
+    attempt::{self, Attempts},
+    slots::{Slots, Taken},
+};
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     log::{EventLog, codec::Codec, subscription::Subscription, tail::Tail},
@@ -46,15 +46,10 @@ const CLAIMS_AT_ONCE: usize = 16;
 pub struct Worker {
     /// Names this process in the log as who started a task; this program started again is another.
     pub id: Uuid,
-    pub kinds: Kinds,
-    pub dispatcher: Dispatcher,
-    pub views: Views,
-    pub log: Arc<dyn EventLog>,
-    pub codec: Codec,
-    pub slots: Arc<dyn Slots>,
+    attempts: Attempts,
+    views: Views,
+    slots: Arc<dyn Slots>,
     room: Arc<Semaphore>,
-    /// Claim and handle of each task that runs here.
-    running: Mutex<HashMap<Uuid, (Uuid, AbortHandle)>>,
 }
 
 impl Worker {
@@ -66,8 +61,8 @@ impl Worker {
         codec: Codec,
         slots: Arc<dyn Slots>,
     ) -> Arc<Self> {
-        let (room, running) = (Arc::new(Semaphore::new(RUNNING_MAX)), Mutex::default());
-        Arc::new(Self { id: Uuid::now_v7(), kinds, dispatcher, views, log, codec, slots, room, running })
+        let (room, attempts) = (Arc::new(Semaphore::new(RUNNING_MAX)), Attempts::new(kinds, dispatcher, log, codec));
+        Arc::new(Self { id: Uuid::now_v7(), attempts, views, slots, room })
     }
 
     /// Claims tasks as the log tells of them, and stops those that are cancelled.
@@ -106,18 +101,18 @@ impl Worker {
                     }
                 });
             }
-            Cancelled(_) => {
-                if let Some((_, running)) = self.running().get(&task) {
-                    running.abort();
-                }
-            }
+            Cancelled(_) => self.attempts.stop(task),
             _ => {}
         }
     }
 
     async fn agent_of(&self, task: Uuid) -> Option<Uuid> {
-        let loaded =
-            self.dispatcher.load(StreamId { kind: marvin_domain::AggregateKind::Task, id: task }).await.ok()?;
+        let loaded = self
+            .attempts
+            .dispatcher
+            .load(StreamId { kind: marvin_domain::AggregateKind::Task, id: task })
+            .await
+            .ok()?;
         <&marvin_domain::task::Task>::try_from(&loaded.state).ok().map(|task| task.agent_id)
     }
 
@@ -127,17 +122,16 @@ impl Worker {
         loop {
             tick.tick().await;
             // Only what runs now is asked for: a claim that is made meanwhile is not missed for lost.
-            let claims: Vec<(Uuid, Uuid)> = self.running().iter().map(|(task, (claim, _))| (*task, *claim)).collect();
+            let claims = self.attempts.claims();
             if claims.is_empty() {
                 continue;
             }
             match self.slots.renew(claims.iter().map(|(_, claim)| *claim).collect(), LEASE_TTL).await {
                 // Who lost a lease was given up already: its results would be refused, so it may stop.
-                Ok(held) => claims.iter().filter(|(_, claim)| !held.contains(claim)).for_each(|(task, claim)| {
-                    if let Some((_, run)) = self.running().get(task).filter(|(running, _)| running == claim) {
-                        run.abort();
-                    }
-                }),
+                Ok(held) => {
+                    let lost = claims.into_iter().filter(|(_, claim)| !held.contains(claim));
+                    lost.for_each(|(task, claim)| self.attempts.stop_claimed(task, claim));
+                }
                 Err(error) => warn!(error = %error, "leases could not be renewed"),
             }
         }
@@ -218,7 +212,7 @@ impl Worker {
             meta.command_id = ids::derived(task, &format!("heartbeat lost {attempt}"));
             meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
             let lose = Directed::new(task, TaskCommand::LoseHeartbeat { attempt });
-            match self.dispatcher.dispatch(&meta, &[lose]).await {
+            match self.attempts.dispatcher.dispatch(&meta, &[lose]).await {
                 Ok(_) => warn!(task.id = %task, attempt, "a worker vanished while it ran a task"),
                 Err(DispatchError::Refused(_)) => {}
                 Err(error) => warn!(task.id = %task, error = %error, "a lost heartbeat could not be recorded"),
@@ -230,7 +224,7 @@ impl Worker {
     /// The attempt that runs, as the log has it; none when it cannot be read, and then the next sweep looks again.
     async fn attempt_of(&self, task: Uuid) -> Option<u32> {
         let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
-        let loaded = self.dispatcher.load(stream).await.ok()?;
+        let loaded = self.attempts.dispatcher.load(stream).await.ok()?;
         <&Task>::try_from(&loaded.state).ok().filter(|task| task.phase == Phase::Running).map(|task| task.attempt)
     }
 
@@ -240,7 +234,7 @@ impl Worker {
         let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
             return;
         };
-        if self.kinds.get(&profile.kind).is_none() {
+        if self.attempts.kinds.get(&profile.kind).is_none() {
             return;
         }
         let claim = Uuid::now_v7();
@@ -252,14 +246,14 @@ impl Worker {
         let mut meta = CommandMeta::new(Actor::Agent(agent));
         let start = Directed::new(task, TaskCommand::Start { worker: self.id, at: meta.at });
         meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
-        if let Err(error) = self.dispatcher.dispatch(&meta, &[start]).await {
+        if let Err(error) = self.attempts.dispatcher.dispatch(&meta, &[start]).await {
             debug!(task.id = %task, error = %error, "a task was not there to be claimed");
             return self.release(task, claim).await;
         }
         let worker = self.clone();
         // In a task of its own, so that whoever claimed may be stopped without stopping what was claimed.
         tokio::spawn(async move {
-            attempt::perform(&worker, task, claim, &profile).await;
+            attempt::perform(&worker.attempts, task, claim, &profile).await;
             worker.release(task, claim).await;
             drop(room);
             worker.claim_next(agent, profile.limits.max_concurrency).await;
@@ -284,13 +278,17 @@ impl Worker {
     /// The chain that the task belongs to, as its first event has it.
     async fn correlation_of(&self, task: Uuid) -> Option<Uuid> {
         let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
-        let first = self.log.read_stream(stream, 0, 1).await.ok()?.pop()?;
+        let first = self.attempts.log.read_stream(stream, 0, 1).await.ok()?.pop()?;
         serde_json::from_str::<marvin_domain::Metadata>(&first.metadata).ok().map(|metadata| metadata.correlation)
     }
 
     pub(super) async fn profile(&self, agent: Uuid) -> Option<Profile> {
-        let loaded =
-            self.dispatcher.load(StreamId { kind: marvin_domain::AggregateKind::Agent, id: agent }).await.ok()?;
+        let loaded = self
+            .attempts
+            .dispatcher
+            .load(StreamId { kind: marvin_domain::AggregateKind::Agent, id: agent })
+            .await
+            .ok()?;
         <&Agent>::try_from(&loaded.state).ok()?.profile().cloned()
     }
 
@@ -302,10 +300,6 @@ impl Worker {
     }
 
     pub fn running_count(&self) -> usize {
-        self.running().len()
-    }
-
-    pub(super) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, (Uuid, AbortHandle)>> {
-        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.attempts.count()
     }
 }

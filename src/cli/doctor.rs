@@ -32,7 +32,8 @@ enum Verdict {
 
 impl Verdict {
     fn of(compared: &Compared) -> Self {
-        let differs = |view: &ComparedView| view.findings.differing > 0 || view.unreplayed.is_some();
+        let differs =
+            |view: &ComparedView| view.findings.differing > 0 || view.unreplayed.is_some() || view.unreadable.is_some();
         let is_left_open = |view: &ComparedView| view.findings.restless > 0 || view.stopped.is_some();
         if compared.views.iter().any(differs) {
             Self::Differs
@@ -150,9 +151,11 @@ fn unexpected(answer: Answer) -> String {
 }
 
 fn tell(view: &ComparedView) {
-    let ComparedView { name, position, documents, findings, stopped, unreplayed } = view;
+    let ComparedView { name, position, documents, findings, stopped, unreplayed, unreadable } = view;
     let Findings { differing, named, restless } = findings;
-    if let Some(Stopped { position, reason }) = unreplayed {
+    if let Some(reason) = unreadable {
+        println!("{name}: its documents cannot be read: {reason}");
+    } else if let Some(Stopped { position, reason }) = unreplayed {
         println!("{name}: cannot be compared, since a replay stops at position {position}: {reason}");
     } else {
         println!("{name}: {documents} documents at position {position}, {differing} differ from a replay");
@@ -163,7 +166,7 @@ fn tell(view: &ComparedView) {
     if *differing > named.len() as u64 {
         println!("  and {} more", differing - named.len() as u64);
     }
-    if *differing > 0 {
+    if *differing > 0 || unreadable.is_some() {
         println!("  `marvin rebuild {name}` builds them anew, from the log");
     }
     if *restless > 0 {
@@ -180,7 +183,8 @@ mod tests {
 
     fn view() -> ComparedView {
         let findings = Findings::default();
-        ComparedView { name: "tasks".into(), position: 12, documents: 3, findings, stopped: None, unreplayed: None }
+        let name = "tasks".into();
+        ComparedView { name, position: 12, documents: 3, findings, stopped: None, unreplayed: None, unreadable: None }
     }
 
     fn verdict(unbuilt: &[&str], view: ComparedView) -> Verdict {
@@ -198,6 +202,7 @@ mod tests {
         assert_eq!(verdict(&[], ComparedView { stopped: stopped.clone(), ..view() }), Verdict::Incomplete);
         assert_eq!(verdict(&[], ComparedView { findings: restless, ..view() }), Verdict::Incomplete);
         assert_eq!(verdict(&[], ComparedView { unreplayed: stopped.clone(), ..view() }), Verdict::Differs);
+        assert_eq!(verdict(&[], ComparedView { unreadable: Some("no".into()), ..view() }), Verdict::Differs);
         let both = ComparedView { findings: differing, stopped, ..view() };
         assert_eq!(verdict(&["agents"], both), Verdict::Differs, "what differs is said before all else");
     }

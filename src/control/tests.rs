@@ -306,6 +306,7 @@ fn the_answer_fits_even_when_every_document_of_every_view_differs() {
             findings: findings.clone(),
             stopped: Some(stopped.clone()),
             unreplayed: Some(stopped.clone()),
+            unreadable: Some("gone".into()),
         })
     });
     let answer = Answer::Compared(Compared { unbuilt: Vec::new(), views: views.collect() });

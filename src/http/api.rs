@@ -1,6 +1,5 @@
 //! What every handler works with: the application's parts, and the shapes of answers that several resources share.
 use actix_web::{HttpRequest, HttpResponse, http::header};
-use marvin_domain::{Actor, ids};
 use marvin_projections::Projection;
 use serde::Serialize;
 use serde_json::json;
@@ -8,14 +7,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    caller::Caller,
-    conditional::{IdempotencyKey, IfMatch, MARVIN_POSITION, etag, min_position},
+    conditional::{IfMatch, MARVIN_POSITION, etag, min_position},
     problem::{Problem, RETRY_AFTER_S},
 };
 use crate::{
     accounts::Accounts,
     agent::Kinds,
-    dispatch::{CommandMeta, DispatchError, Dispatcher},
+    dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     security::{
         passwords::Passwords,
@@ -51,32 +49,6 @@ pub struct Api {
 }
 
 impl Api {
-    /// The command of a request that cannot be repeated under a key.
-    pub fn meta(&self, caller: &Caller) -> CommandMeta {
-        CommandMeta::new(Actor::User(caller.user_id))
-    }
-
-    /// The command of a POST, with the id and digest that follow from its `Idempotency-Key`, if it has one.
-    ///
-    /// # Errors
-    /// 400 for a bad key, 503 when the caller's data key cannot be had.
-    pub async fn keyed_meta(
-        &self,
-        request: &HttpRequest,
-        caller: &Caller,
-        body: &[u8],
-    ) -> Result<CommandMeta, Problem> {
-        let mut meta = self.meta(caller);
-        if let Some(key) = IdempotencyKey::from_headers(request.headers())? {
-            let keys = self.subjects.keys(&[caller.user_id]).await?;
-            let data_key = keys.get(&caller.user_id).ok_or_else(|| Problem::unauthenticated("The account is gone."))?;
-            meta.command_id = ids::keyed(caller.user_id, request.method().as_str(), request.path(), key.as_str());
-            meta.digest = Some(hex(&data_key.mac("request digest", body)));
-            meta.correlation = meta.command_id;
-        }
-        Ok(meta)
-    }
-
     /// Waits until the view has reached what the request asks for, and answers how far it is.
     ///
     /// # Errors

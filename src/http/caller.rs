@@ -1,4 +1,5 @@
-//! Who calls: reads the session cookie, checks the CSRF token and the origin, and asks the log for the person's rights.
+//! Who calls: reads the session cookie, checks the CSRF token and the origin, and asks the log for the person's rights; begins the
+//! commands that they give.
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
@@ -6,7 +7,10 @@ use actix_web::{
     web,
 };
 use chrono::Utc;
-use marvin_domain::user::{Role, Standing, User};
+use marvin_domain::{
+    Actor, ids,
+    user::{Role, Standing, User},
+};
 use std::{
     future::{Ready, ready},
     sync::Arc,
@@ -14,12 +18,14 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    api::Api,
+    api::{Api, hex},
+    conditional::IdempotencyKey,
     problem::Problem,
     route::{Access, Gate},
 };
 use crate::{
     accounts::user_stream,
+    dispatch::CommandMeta,
     security::{
         permissions::{Permission, any_allows},
         sessions::{Session, SessionToken},
@@ -144,6 +150,32 @@ impl Api {
             session,
             token,
         }))
+    }
+
+    /// The command of a request that cannot be repeated under a key.
+    pub fn meta(&self, caller: &Caller) -> CommandMeta {
+        CommandMeta::new(Actor::User(caller.user_id))
+    }
+
+    /// The command of a POST, with the id and digest that follow from its `Idempotency-Key`, if it has one.
+    ///
+    /// # Errors
+    /// 400 for a bad key, 503 when the caller's data key cannot be had.
+    pub async fn keyed_meta(
+        &self,
+        request: &HttpRequest,
+        caller: &Caller,
+        body: &[u8],
+    ) -> Result<CommandMeta, Problem> {
+        let mut meta = self.meta(caller);
+        if let Some(key) = IdempotencyKey::from_headers(request.headers())? {
+            let keys = self.subjects.keys(&[caller.user_id]).await?;
+            let data_key = keys.get(&caller.user_id).ok_or_else(|| Problem::unauthenticated("The account is gone."))?;
+            meta.command_id = ids::keyed(caller.user_id, request.method().as_str(), request.path(), key.as_str());
+            meta.digest = Some(hex(&data_key.mac("request digest", body)));
+            meta.correlation = meta.command_id;
+        }
+        Ok(meta)
     }
 
     fn check_csrf(&self, request: &HttpRequest, caller: &Caller) -> Result<(), Problem> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, codec::Codec, tail::Tail},
-    store::chain,
+    store::{StoreError, chain},
 };
 
 mod findings;
@@ -51,6 +51,8 @@ pub struct Comparison {
     pub stopped: Option<Stopped>,
     /// The event that the replay could not take, although the table has come beyond it. Nothing is known of what is behind that.
     pub unreplayed: Option<Stopped>,
+    /// Why the database reads no documents out of this table, which its registry names. Nothing is known of them then.
+    pub unreadable: Option<String>,
 }
 
 impl Comparison {
@@ -102,7 +104,7 @@ impl Comparer {
     /// Compares each live table of this program's versions, in the order of `folds`.
     ///
     /// # Errors
-    /// When either side cannot be read. What cannot be folded is told of its table alone.
+    /// When either side cannot be read. What cannot be folded is told of its table alone, and so is a table that somebody damaged.
     pub async fn compare(&self, folds: Vec<Arc<dyn Fold>>) -> Result<Vec<Comparison>, CompareError> {
         let rows = self.live.tables().await?;
         let mut pairs = Vec::with_capacity(folds.len());
@@ -117,9 +119,37 @@ impl Comparer {
         self.replay(&mut pairs).await?;
         let mut comparisons = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            comparisons.push(self.compare_one(pair).await?);
+            let row = pair.row.clone();
+            comparisons.push(match self.compare_one(pair).await {
+                Err(CompareError::View(error)) if is_of_table(&error) => self.unreadable(row, error).await?,
+                compared => compared?,
+            });
         }
         Ok(comparisons)
+    }
+
+    /// A table that is not there although the registry says so is damaged; one that the registry forgot meanwhile was replaced.
+    async fn unreadable(&self, row: TableRow, error: ViewError) -> Result<Comparison, CompareError> {
+        let rows = self.live.tables().await?;
+        if !rows.iter().any(|known| known.table == row.table && known.state == State::Live) {
+            return Err(ViewError::Gone.into());
+        }
+        let reason = match error {
+            ViewError::Gone => "it is not in the database".to_owned(),
+            error => chain(&error),
+        };
+        let TableRow { table, checkpoint, stopped, .. } = row;
+        let findings = Findings::default();
+        let unreadable = Some(reason);
+        Ok(Comparison {
+            table,
+            position: checkpoint.position,
+            documents: 0,
+            findings,
+            stopped,
+            unreplayed: None,
+            unreadable,
+        })
     }
 
     async fn skips(&self, fold: &dyn Fold) -> Result<Skips, CompareError> {
@@ -190,7 +220,7 @@ impl Comparer {
         let (mut documents, mut doubtful, mut findings) = (0, Vec::new(), Findings::default());
         if pair.unreplayed.is_some() {
             let unreplayed = pair.unreplayed.clone();
-            return Ok(Comparison { table, position, documents, findings, stopped, unreplayed });
+            return Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable: None });
         }
         let mut live = Pages::of(self, &self.live, &table);
         let mut fresh = Pages::of(self, &self.fresh, &fresh_table);
@@ -217,7 +247,7 @@ impl Comparer {
         }
         self.look_again(pair, doubtful, &mut findings).await?;
         let unreplayed = pair.unreplayed.clone();
-        Ok(Comparison { table, position, documents, findings, stopped, unreplayed })
+        Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable: None })
     }
 
     /// What differs was perhaps changed, or its person erased, between one look and the other: looks again until what is left
@@ -292,6 +322,11 @@ impl Comparer {
         }
         Ok(found)
     }
+}
+
+/// Whether the database would answer the same again: a table that was dropped, or has lost a column.
+fn is_of_table(error: &ViewError) -> bool {
+    matches!(error, ViewError::Gone | ViewError::Unavailable(StoreError::Refused(_)))
 }
 
 /// The documents of one table, page by page, highest id first.

@@ -1,4 +1,5 @@
 //! `marvin doctor --views` as a fresh process: every document against a replay of the log into an empty store.
+use rstest::rstest;
 use rusqlite::Connection;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -103,6 +104,29 @@ async fn every_altered_document_is_found_and_named() {
         std::fs::write(stopped.data_dir().join("views.db"), &whole).unwrap();
     }
     diagnose(stopped.launch()).expect_equal(head);
+}
+
+#[rstest]
+#[case::dropped("DROP TABLE view_tasks_2_1", "no such table: view_tasks_2_1")]
+#[case::without_a_column("ALTER TABLE view_tasks_2_1 DROP COLUMN body", "no such column: body")]
+#[tokio::test]
+async fn a_table_that_was_damaged_is_found_and_a_rebuild_mends_it(#[case] damage: &str, #[case] reason: &str) {
+    let (stopped, head) = stopped_after_some_work().await;
+    views_db(&stopped).execute_batch(damage).unwrap();
+    let diagnosis = diagnose(stopped.launch());
+    assert_eq!(diagnosis.exit, 1, "{}", diagnosis.text);
+    let named: Vec<&str> = diagnosis.views.keys().map(String::as_str).collect();
+    assert_eq!(named, ["agents", "inbox", "steps", "users"], "the others are compared: {}", diagnosis.text);
+    let said = |words: &str| diagnosis.text.lines().any(|line| line.contains(words));
+    assert!(said("tasks: its documents cannot be read") && said(reason), "{}", diagnosis.text);
+    assert!(said("`marvin rebuild tasks`"), "{}", diagnosis.text);
+
+    let server = stopped.start();
+    let rebuilt = server.launch().run(&["rebuild", "tasks"]);
+    assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    let admin = Client::admin(&server).await;
+    assert_eq!(admin.get("/api/v1/tasks").await.expect(200).items().len(), 3);
+    diagnose(server.stop().launch()).expect_equal(head);
 }
 
 #[tokio::test]

@@ -88,6 +88,17 @@ impl World {
         Documents::new(self.stack.stores.sealer.clone())
     }
 
+    /// Changes the views by hand.
+    async fn tamper(&self, sql: &str) {
+        match &self.database {
+            Some(database) => database.views_stranger().await.batch_execute(sql).await.unwrap(),
+            None => {
+                let file = self.stack.directory.path().join("data/views.db");
+                rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
+            }
+        }
+    }
+
     fn head(&self) -> Position {
         *self.stack.stores.log.head().borrow()
     }
