@@ -112,6 +112,24 @@ pub struct Envelope {
     pub event: Event,
 }
 
+/// Everything up to `position` is done. The event's id tells this history from another one in which a log that was set back
+/// has grown past the same position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub position: Position,
+    pub event_id: Uuid,
+}
+
+impl Checkpoint {
+    /// Before the first event. Fits every log.
+    pub const START: Self = Self { position: 0, event_id: Uuid::nil() };
+
+    /// Behind this event.
+    pub fn behind(event: &Envelope) -> Self {
+        Self { position: event.position, event_id: event.event_id }
+    }
+}
+
 /// A person's words or data. `Erased` once the person is erased: the key is gone, and with it every copy.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub enum Personal<T> {

@@ -20,7 +20,7 @@ pub mod task;
 pub mod user;
 
 pub use aggregate::{Refusal, RefusalKind, Refuse, Rooted};
-pub use event::{Actor, DecodeError, Envelope, Metadata, Personal, Position, Sequence, StreamId};
+pub use event::{Actor, Checkpoint, DecodeError, Envelope, Metadata, Personal, Position, Sequence, StreamId};
 pub use misfit::Misfit;
 pub use name::Name;
 

@@ -2,30 +2,13 @@
 use async_trait::async_trait;
 use marvin_domain::{Envelope, Position};
 use std::sync::Arc;
-use uuid::Uuid;
 
 use crate::store::StoreError;
 
 pub mod postgres;
 pub mod sqlite;
 
-/// Everything up to `position` is done. The event's id tells this history from another one in which a log that was set back
-/// has grown past the same position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub position: Position,
-    pub event_id: Uuid,
-}
-
-impl Checkpoint {
-    /// Before the first event. Fits every log.
-    pub const START: Self = Self { position: 0, event_id: Uuid::nil() };
-
-    /// Behind this event.
-    pub fn behind(event: &Envelope) -> Self {
-        Self { position: event.position, event_id: event.event_id }
-    }
-}
+pub use marvin_domain::Checkpoint;
 
 /// Checkpoints of followers that have no store of their own to keep them in.
 #[async_trait]

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::cipher::{DataKey, MAC_BYTES};
 
-pub use crate::log::checkpoint::Checkpoint;
+pub use marvin_domain::Checkpoint;
 pub use postgres::PostgresSubjects;
 pub use sqlite::SqliteSubjects;
 
