@@ -124,7 +124,7 @@ impl Bare {
     /// Seconds a row, in the pages that a reader of the log takes, without looking into the rows.
     fn select_all(&self) -> f64 {
         let sql = "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, \
-                   metadata::text, event_id, command_id, recorded_at FROM events WHERE position > $1 ORDER BY position \
+                   metadata, event_id, command_id, recorded_at FROM events WHERE position > $1 ORDER BY position \
                    LIMIT $2";
         let (mut after, mut count) = (0, 0);
         let start = Instant::now();

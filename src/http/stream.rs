@@ -58,7 +58,7 @@ pub async fn follow(
     api.check_after(after).await?;
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let pages = Pages::read(Subscription::new(api.tail.clone(), after));
+    let pages = Pages::of(Subscription::new(api.tail.clone(), after));
     let feed = Feed { api, health, caller, pages, selection, check, last_sent: Instant::now(), begun: false };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
@@ -76,39 +76,47 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, Problem> {
     position.map(Some).ok_or_else(|| Problem::malformed("Last-Event-ID is the position of an event."))
 }
 
-/// Reads one page ahead in a task of its own: looking at the reader's rights meanwhile must not begin a page anew.
+/// Opens a page when it is asked for, in a task of its own: looking at the reader's rights meanwhile must not begin it anew. Nothing
+/// is opened for a reader who does not read: whose words it is may be erased before.
 struct Pages {
-    read: mpsc::Receiver<Vec<Arc<Envelope>>>,
-    reading: AbortHandle,
+    asked: mpsc::Sender<()>,
+    is_asked: bool,
+    opened: mpsc::Receiver<Vec<Arc<Envelope>>>,
+    opening: AbortHandle,
 }
 
 impl Pages {
-    fn read(mut subscription: Subscription) -> Self {
-        let (pages, read) = mpsc::channel(1);
-        let reading = tokio::spawn(async move {
-            while let Ok(page) = subscription.next().await {
-                if pages.send(page).await.is_err() {
-                    return;
-                }
-            }
+    fn of(mut subscription: Subscription) -> Self {
+        let ((asked, mut asking), (pages, opened)) = (mpsc::channel(1), mpsc::channel(1));
+        let opening = tokio::spawn(async move {
+            while asking.recv().await.is_some()
+                && let Ok(page) = subscription.next().await
+                && pages.send(page).await.is_ok()
+            {}
         });
-        Self { read, reading: reading.abort_handle() }
+        Self { asked, is_asked: false, opened, opening: opening.abort_handle() }
     }
 
     /// None when the log cannot be read. Safe to cancel.
     async fn next(&mut self) -> Option<Vec<Arc<Envelope>>> {
-        self.read.recv().await
+        if !self.is_asked {
+            self.asked.send(()).await.ok()?;
+            self.is_asked = true;
+        }
+        let page = self.opened.recv().await;
+        self.is_asked = false;
+        page
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        self.reading.abort();
+        self.opening.abort();
     }
 }
 
 impl Feed {
-    /// What to send next; none when the feed ends. A slow reader is read ahead of by one page at most.
+    /// What to send next; none when the feed ends.
     async fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             self.begun = true;
@@ -129,9 +137,12 @@ impl Feed {
                     }
                 }
                 events = self.pages.next() => {
+                    let mut events = events?;
+                    // Opened while this reader did not read.
+                    self.api.tail.forget_erased(&mut events);
                     let sight = Sight::of(&self.caller);
                     let mut text = String::new();
-                    for envelope in events? {
+                    for envelope in events {
                         if self.selection.takes(&envelope) && sight.sees(&envelope) {
                             let data = sight.render(&envelope, &self.api.source);
                             let (id, name) = (envelope.position, event_type(&envelope));

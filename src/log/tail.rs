@@ -167,6 +167,13 @@ impl Tail {
         }
     }
 
+    /// Takes the words of who was erased out of events that were kept for a while behind their reading.
+    pub fn forget_erased(&self, events: &mut [Arc<Envelope>]) {
+        let ring = self.ring.read().expect("nothing panics while it holds the ring");
+        let is_erased = |event: &&mut Arc<Envelope>| event.metadata.subject.is_some_and(|id| ring.erased.contains(&id));
+        events.iter_mut().filter(is_erased).for_each(|event| Arc::make_mut(event).event.erase());
+    }
+
     /// What is in memory; none when that begins too late.
     pub(super) fn read_ring(&self, after: Position, limit: usize) -> Option<Vec<Arc<Envelope>>> {
         if after >= *self.head.borrow() {

@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Feed, Server};
+use crate::support::{Client, Feed, Server, eventually};
 
 /// Rights are looked at twice a second; the rest is leave for a busy machine.
 const END_MAX: Duration = Duration::from_secs(3);
@@ -156,4 +156,46 @@ async fn a_server_that_stops_ends_its_feeds_and_itself() {
     while feed.next().await.is_some() {}
     stopping.await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_reader_who_had_stopped_reading_gets_no_words_of_who_was_erased_meanwhile() {
+    const MARKER: &str = "bob's words";
+    /// Three pages, of which the buffers of a connection hold one.
+    const TASKS: usize = 14;
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let bob = admin.colleague("bob", &["member"]).await;
+    let words = MARKER.repeat(2_000_000 / MARKER.len());
+    let mut last = 0;
+    for _ in 0..TASKS {
+        last = bob.submit(&agent, json!(words)).await.position();
+    }
+    let path = "/api/v1/events/stream?types=task.submitted";
+    let mut feed = admin.request(reqwest::Method::GET, path).send().await.unwrap();
+    // The first words come, and then nobody reads on.
+    while !String::from_utf8_lossy(&feed.chunk().await.unwrap().unwrap()).contains(MARKER) {}
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    admin.delete(&format!("/api/v1/users/{}", bob.user_id())).await.expect(200);
+    eventually("the words are gone", async || {
+        let page = admin.get(&format!("/api/v1/events?after={}&limit=1", last - 1)).await.expect(200);
+        let event = &page.json()[0];
+        (event["data"]["erased"] == true).then_some(())
+    })
+    .await;
+
+    let (mut rest, begins) = (Vec::new(), format!("id: {last}\n"));
+    let mut is_last = false;
+    while !(is_last && rest.ends_with(b"\n\n")) {
+        rest.extend_from_slice(&feed.chunk().await.unwrap().unwrap());
+        if let Some(at) = rest.windows(begins.len()).position(|id| id == begins.as_bytes()).filter(|_| !is_last) {
+            is_last = true;
+            rest.drain(..at);
+        } else if !is_last {
+            rest.drain(..rest.len().saturating_sub(begins.len()));
+        }
+    }
+    let told = String::from_utf8_lossy(&rest).into_owned();
+    assert!(told.contains(r#""erased":true"#) && !told.contains(MARKER), "{:.300}", told);
 }
