@@ -15,7 +15,7 @@ pub use cache::Loaded;
 
 use crate::{
     log::{Append, AppendError, EventLog, ReadError, Receipt, StreamAppend, codec::Codec, is_full},
-    security::sealer::SealError,
+    store::StoreError,
 };
 
 /// Aggregates kept between commands: some tens of MB of small states at most.
@@ -71,18 +71,25 @@ pub enum DispatchError {
     /// Nothing was appended. Ask for less.
     #[error("{0}")]
     TooLarge(String),
-    /// The outcome is unknown: send the same command again under the same id.
-    #[error("the log is unavailable: {0}")]
-    Unavailable(String),
+    /// Nothing was appended where the disk is full or somebody else holds a lock; else the outcome is unknown. Send the same command again under the same id.
+    #[error("the log is unavailable")]
+    Unavailable(#[source] StoreError),
+    /// Nothing was appended: the keys that events are sealed or opened under cannot be had.
+    #[error("keys are unavailable: {0}")]
+    Keys(String),
     /// The stream cannot be read; no command on it can be decided.
     #[error("a stream cannot be read: {0}")]
     Corrupt(String),
 }
 
+/// A stream, the state that a command led it to, and the sequence of its last event then.
+type Led = (StreamId, State, Sequence);
+
 impl From<ReadError> for DispatchError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) | ReadError::Keys(_) => Self::Unavailable(error.to_string()),
+            ReadError::Unavailable(error) => Self::Unavailable(error),
+            ReadError::Keys(reason) => Self::Keys(reason),
             ReadError::Corrupt { .. } => Self::Corrupt(error.to_string()),
         }
     }
@@ -239,7 +246,8 @@ impl Dispatcher {
                     None => satisfied.expect("a dispatch has at least one command"),
                 });
             }
-            match self.append(meta, decided).await {
+            let (append, states) = self.seal(meta, decided).await?;
+            match self.append(append, states).await {
                 Err(AppendError::Conflict { stream, .. }) => {
                     races_lost += 1;
                     self.refresh(stream).await?;
@@ -247,7 +255,7 @@ impl Dispatcher {
                 Ok(receipt) => return Ok(receipt),
                 Err(AppendError::Reused { .. }) => return Err(DispatchError::Reused),
                 Err(error @ AppendError::TooLarge { .. }) => return Err(DispatchError::TooLarge(error.to_string())),
-                Err(error @ AppendError::Unavailable(_)) => return Err(DispatchError::Unavailable(error.to_string())),
+                Err(AppendError::Unavailable(error)) => return Err(DispatchError::Unavailable(error)),
             }
         }
         Err(DispatchError::Contended)
@@ -289,7 +297,8 @@ impl Dispatcher {
         Ok(touched)
     }
 
-    async fn append(&self, meta: &CommandMeta, decided: Vec<Working>) -> Result<Receipt, AppendError> {
+    /// What was decided as the log takes it, and the states that it leads to.
+    async fn seal(&self, meta: &CommandMeta, decided: Vec<Working>) -> Result<(Append, Vec<Led>), DispatchError> {
         let mut streams = Vec::with_capacity(decided.len());
         let mut states = Vec::with_capacity(decided.len());
         for working in decided.into_iter().filter(|working| !working.events.is_empty()) {
@@ -303,12 +312,16 @@ impl Dispatcher {
             let expected = working.base.sequence;
             let mut events = Vec::with_capacity(working.events.len());
             for (event, sequence) in working.events.iter().zip(expected + 1..) {
-                events.push(self.codec.seal(working.stream, sequence, event, &metadata).await.map_err(unavailable)?);
+                let sealed = self.codec.seal(working.stream, sequence, event, &metadata).await;
+                events.push(sealed.map_err(|error| DispatchError::Keys(error.to_string()))?);
             }
             states.push((working.stream, working.state, expected + events.len() as u64));
             streams.push(StreamAppend { stream: working.stream, expected, events });
         }
-        let append = Append { command_id: meta.command_id, digest: meta.digest.clone(), streams };
+        Ok((Append { command_id: meta.command_id, digest: meta.digest.clone(), streams }, states))
+    }
+
+    async fn append(&self, append: Append, states: Vec<Led>) -> Result<Receipt, AppendError> {
         // Whoever waits here can still go away. Behind it the command is on its way, for as long as the log takes.
         let kib = u32::try_from(append.bytes() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
         let place = self.under_way.clone().acquire_many_owned(kib).await;
@@ -325,7 +338,7 @@ impl Dispatcher {
             }
             Ok(receipt)
         });
-        appending.await.map_err(|_| AppendError::Unavailable(crate::store::StoreError::Closed))?
+        appending.await.map_err(|_| AppendError::Unavailable(StoreError::Closed))?
     }
 }
 
@@ -335,8 +348,4 @@ async fn decide_one(state: &mut State, command: Command) -> Result<Vec<Event>, D
 
 fn standing(stream: StreamId, loaded: &Loaded) -> Receipt {
     Receipt { stream, sequence: loaded.sequence, position: loaded.position, repeated: false }
-}
-
-fn unavailable(error: SealError) -> AppendError {
-    AppendError::Unavailable(crate::store::StoreError::Commit(error.to_string()))
 }

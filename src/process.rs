@@ -99,7 +99,9 @@ impl Process {
 /// What passes is tried again; what cannot be read or written will not be by itself.
 fn unfinished(error: &DispatchError, position: Position) -> FollowError {
     match error {
-        DispatchError::Contended | DispatchError::TimedOut | DispatchError::Unavailable(_) => again(error),
+        DispatchError::Contended | DispatchError::TimedOut | DispatchError::Unavailable(_) | DispatchError::Keys(_) => {
+            again(error)
+        }
         _ => FollowError::Stop { position, reason: error.to_string() },
     }
 }

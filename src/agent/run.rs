@@ -214,7 +214,12 @@ impl Run {
                 Err(DispatchError::Corrupt(reason)) => {
                     return Err(TaskFailure::passing("log_unreadable", reason).into());
                 }
-                Err(error @ (DispatchError::Contended | DispatchError::TimedOut | DispatchError::Unavailable(_))) => {
+                Err(
+                    error @ (DispatchError::Contended
+                    | DispatchError::TimedOut
+                    | DispatchError::Unavailable(_)
+                    | DispatchError::Keys(_)),
+                ) => {
                     warn!(task.id = %self.assignment.task_id, error = %error, "a result could not be recorded yet");
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }

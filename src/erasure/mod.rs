@@ -16,6 +16,7 @@ use crate::{
         sealer::Erasures,
         subjects::{SubjectStore, SubjectsError},
     },
+    store::StoreError,
 };
 
 mod eraser;
@@ -46,7 +47,6 @@ pub async fn record_lost(
     codec: &Codec,
     subjects: &dyn SubjectStore,
 ) -> Result<Vec<Uuid>, DispatchError> {
-    let unavailable = |error: String| DispatchError::Unavailable(error);
     let (mut standing, mut after) = (BTreeMap::new(), 0);
     loop {
         let rows = log.read(after, STREAM_PAGE_EVENTS).await?;
@@ -60,7 +60,7 @@ pub async fn record_lost(
         }
     }
     let people: Vec<Uuid> = standing.keys().copied().collect();
-    let keys = subjects.keys(&people).await.map_err(|error| unavailable(error.to_string()))?;
+    let keys = subjects.keys(&people).await.map_err(|error| DispatchError::Keys(error.to_string()))?;
     let lost: Vec<Uuid> = people.into_iter().filter(|user| !keys.contains_key(user)).collect();
     let dispatcher = Dispatcher::new(log.clone(), codec.clone());
     for user in &lost {
@@ -71,10 +71,10 @@ pub async fn record_lost(
         // Their stream cannot be opened, so no aggregate decides this; the missing key has decided it.
         let event = Event::User(UserErased {}.into());
         let event = codec.seal(stream, expected + 1, &event, &metadata).await;
-        let events = vec![event.map_err(|error| unavailable(error.to_string()))?];
+        let events = vec![event.map_err(|error| DispatchError::Keys(error.to_string()))?];
         let streams = vec![StreamAppend { stream, expected, events }];
         let appended = log.append(Append { command_id, digest: None, streams }).await;
-        appended.map_err(|error| unavailable(error.to_string()))?;
+        appended.map_err(|error| DispatchError::Unavailable(StoreError::Commit(error.to_string())))?;
         let remove = Directed::new(instance::STREAM.id, InstanceCommand::RemoveAdministrator { user: *user });
         match dispatcher.dispatch(&CommandMeta::new(Actor::System), &[remove]).await {
             // The only administrator of that time stays one in name, so that there is always one.

@@ -22,6 +22,7 @@ use crate::{
         throttle::SignInThrottle,
     },
     setup::SetupTokens,
+    store::StoreError,
     views::{ViewError, admin::Projections, query::Views},
 };
 
@@ -143,9 +144,30 @@ impl From<DispatchError> for Problem {
             ),
             DispatchError::Reused => Self::unprocessable("This key was used for another request.", Vec::new()),
             DispatchError::TooLarge(reason) => Self::unprocessable(sentence(&reason), Vec::new()),
-            DispatchError::Unavailable(_) => Self::unavailable("The log cannot be reached.", RETRY_AFTER_S),
+            DispatchError::Unavailable(error) => Self::not_recorded(error),
+            DispatchError::Keys(_) => Self::unavailable(NO_KEYS, RETRY_AFTER_S),
             error @ DispatchError::Corrupt(_) => Self::internal(error),
         }
+    }
+}
+
+/// Nothing was recorded, or read, for want of a key.
+const NO_KEYS: &str = "The keys that the log is sealed with cannot be had. Nothing was changed. Try again.";
+
+impl Problem {
+    /// What became of a change that the log did not acknowledge, and what to do.
+    fn not_recorded(error: StoreError) -> Self {
+        let detail = match &error {
+            StoreError::Full(_) => "The disk of the log is full. Nothing was changed. Try again once there is room.",
+            StoreError::Busy(_) => "The log is being held by somebody else. Nothing was changed. Try again.",
+            StoreError::Refused(_) => {
+                "The database of the log refused. Sent again under the same key, the command is carried out once."
+            }
+            StoreError::Unreachable(_) | StoreError::Commit(_) | StoreError::Closed => {
+                "The log cannot be reached. Sent again under the same key, the command is carried out once."
+            }
+        };
+        Self::unavailable(detail, RETRY_AFTER_S).because(error)
     }
 }
 
@@ -164,9 +186,8 @@ impl From<ViewError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) | ReadError::Keys(_) => {
-                Self::unavailable("The log cannot be reached.", RETRY_AFTER_S)
-            }
+            ReadError::Unavailable(error) => Self::unavailable("The log cannot be read.", RETRY_AFTER_S).because(error),
+            ReadError::Keys(_) => Self::unavailable(NO_KEYS, RETRY_AFTER_S),
             error @ ReadError::Corrupt { .. } => Self::internal(error),
         }
     }
@@ -186,4 +207,38 @@ pub(super) fn sentence(reason: &str) -> String {
     let mut letters = reason.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::io;
+
+    fn told() -> Arc<io::Error> {
+        Arc::new(io::Error::other("on /dev/sda1"))
+    }
+
+    #[rstest]
+    #[case::full(StoreError::Full(told()), "The disk of the log is full. Nothing was changed.")]
+    #[case::busy(StoreError::Busy(told()), "The log is being held by somebody else. Nothing was changed.")]
+    #[case::refused(StoreError::Refused(told()), "Sent again under the same key, the command is carried out once.")]
+    #[case::unreachable(
+        StoreError::Unreachable(told()),
+        "Sent again under the same key, the command is carried out once."
+    )]
+    fn a_command_that_was_not_acknowledged_says_what_became_of_it(#[case] error: StoreError, #[case] says: &str) {
+        let problem = Problem::from(DispatchError::Unavailable(error));
+        assert_eq!(problem.status().as_u16(), 503);
+        let detail = problem.detail().unwrap();
+        assert!(detail.contains(says) && !detail.contains("sda1"), "{detail}");
+        assert!(problem.causes().join(": ").contains("sda1"), "the log is told why");
+    }
+
+    #[test]
+    fn missing_keys_are_not_taken_for_a_log_that_is_away() {
+        for problem in [Problem::from(DispatchError::Keys("no".into())), Problem::from(ReadError::Keys("no".into()))] {
+            assert_eq!((problem.status().as_u16(), problem.detail()), (503, Some(NO_KEYS)));
+        }
+    }
 }

@@ -124,6 +124,12 @@ impl Problem {
         Self::new(Kind::UNAVAILABLE, Some(detail.into())).with_header(header::RETRY_AFTER, retry_after_s.into())
     }
 
+    /// Tells the log, and nobody else, what caused it.
+    #[must_use]
+    pub fn because(self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
     /// 500: the caller learns the trace id only; [`super::describe`] logs `cause` under it.
     pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
         Self { cause: Some(Arc::new(cause)), ..Self::new(Kind::INTERNAL, None) }

@@ -61,7 +61,7 @@ async fn a_key_that_is_missing_without_an_erasure_stops_reading_and_writing() {
     assert!(read.unwrap_err().to_string().contains("nobody erased them"));
     let submit = marvin_domain::task::TaskCommand::Submit(crate::stack::submission(agent, ada, json!("more")));
     let refused = stack.dispatcher.dispatch(&meta(), &[Directed::new(uuid::Uuid::now_v7(), submit)]).await;
-    assert!(matches!(refused, Err(DispatchError::Unavailable(_))));
+    assert!(matches!(refused, Err(DispatchError::Keys(_))), "{refused:?}");
 }
 
 #[tokio::test]
