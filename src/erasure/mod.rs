@@ -26,6 +26,8 @@ pub use eraser::{Eraser, Scrubber};
 pub const NAME: &str = "erasure";
 /// Erased people remembered, so that each reading of their events does not ask the log again.
 const ERASED_CACHED_MAX: u64 = 100_000;
+/// People whose keys are asked for at once.
+const PEOPLE_AT_ONCE: usize = 1_000;
 /// Events of a user's stream read at once.
 const STREAM_PAGE_EVENTS: u32 = 1_000;
 
@@ -60,8 +62,12 @@ pub async fn record_lost(
         }
     }
     let people: Vec<Uuid> = standing.keys().copied().collect();
-    let keys = subjects.keys(&people).await.map_err(|error| DispatchError::Keys(error.to_string()))?;
-    let lost: Vec<Uuid> = people.into_iter().filter(|user| !keys.contains_key(user)).collect();
+    let mut lost = Vec::new();
+    // Few at a time: one statement for everybody would take too long.
+    for people in people.chunks(PEOPLE_AT_ONCE) {
+        let keys = subjects.keys(people).await.map_err(|error| DispatchError::Keys(error.to_string()))?;
+        lost.extend(people.iter().filter(|user| !keys.contains_key(user)));
+    }
     let dispatcher = Dispatcher::new(log.clone(), codec.clone());
     for user in &lost {
         let meta = CommandMeta::new(Actor::System);

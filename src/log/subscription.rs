@@ -105,7 +105,7 @@ impl Subscription {
 
     /// A page from the store; the next ones are read while this one is opened.
     async fn read_store(&mut self) -> Result<Page, ReadError> {
-        let rows = match self.take_ahead().await? {
+        let rows = match self.take_ahead().await {
             Some(rows) => rows,
             None => self.tail.rows(self.after, BATCH_EVENTS_MAX).await?,
         };
@@ -118,14 +118,15 @@ impl Subscription {
     }
 
     /// What was read ahead. Nothing found says nothing: it was read some time ago, and there may be events by now.
-    async fn take_ahead(&mut self) -> Result<Option<Vec<StoredEvent>>, ReadError> {
+    async fn take_ahead(&mut self) -> Option<Vec<StoredEvent>> {
         self.ahead.take_if(|ahead| ahead.after != self.after);
-        let Some(ahead) = &mut self.ahead else { return Ok(None) };
+        let ahead = self.ahead.as_mut()?;
         match ahead.pages.recv().await {
-            Some(Ok(rows)) if !rows.is_empty() => Ok(Some(rows)),
-            ended => {
+            Some(Ok(rows)) if !rows.is_empty() => Some(rows),
+            // An error may be old by now, too.
+            _ => {
                 self.ahead = None;
-                ended.transpose().map(|_| None)
+                None
             }
         }
     }
