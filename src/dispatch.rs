@@ -71,10 +71,11 @@ pub enum DispatchError {
     /// Nothing was appended. Ask for less.
     #[error("{0}")]
     TooLarge(String),
-    /// Nothing was appended where the disk is full or somebody else holds a lock; else the outcome is unknown. Send the same command again under the same id.
+    /// The outcome is unknown, whatever the cause: an attempt whose answer was lost may have gone before. Send the same command again
+    /// under the same id.
     #[error("the log is unavailable")]
     Unavailable(#[source] StoreError),
-    /// Nothing was appended: the keys that events are sealed or opened under cannot be had.
+    /// The keys that events are sealed or opened under cannot be had.
     #[error("keys are unavailable: {0}")]
     Keys(String),
     /// The stream cannot be read; no command on it can be decided.

@@ -151,15 +151,20 @@ impl From<DispatchError> for Problem {
     }
 }
 
-/// Nothing was recorded, or read, for want of a key.
-const NO_KEYS: &str = "The keys that the log is sealed with cannot be had. Nothing was changed. Try again.";
+/// An earlier attempt of the same command may stand all the same.
+const NO_KEYS: &str = "The keys that the log is sealed with cannot be had. Try again under the same key.";
 
 impl Problem {
-    /// What became of a change that the log did not acknowledge, and what to do.
+    /// Why the log did not acknowledge a change, and what to do. None of these says that nothing was written: an attempt whose answer
+    /// was lost may have been, before the one that failed in this way.
     fn not_recorded(error: StoreError) -> Self {
         let detail = match &error {
-            StoreError::Full(_) => "The disk of the log is full. Nothing was changed. Try again once there is room.",
-            StoreError::Busy(_) => "The log is being held by somebody else. Nothing was changed. Try again.",
+            StoreError::Full(_) => {
+                "The disk of the log is full. Once there is room, send it again under the same key: it is carried out once."
+            }
+            StoreError::Busy(_) => {
+                "The log is being held by somebody else. Sent again under the same key, the command is carried out once."
+            }
             StoreError::Refused(_) => {
                 "The database of the log refused. Sent again under the same key, the command is carried out once."
             }
@@ -220,8 +225,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case::full(StoreError::Full(told()), "The disk of the log is full. Nothing was changed.")]
-    #[case::busy(StoreError::Busy(told()), "The log is being held by somebody else. Nothing was changed.")]
+    #[case::full(
+        StoreError::Full(told()),
+        "The disk of the log is full. Once there is room, send it again under the same key"
+    )]
+    #[case::busy(StoreError::Busy(told()), "The log is being held by somebody else. Sent again under the same key")]
     #[case::refused(StoreError::Refused(told()), "Sent again under the same key, the command is carried out once.")]
     #[case::unreachable(
         StoreError::Unreachable(told()),
