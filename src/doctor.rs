@@ -61,7 +61,7 @@ pub enum DoctorError {
 impl From<CompareError> for DoctorError {
     fn from(error: CompareError) -> Self {
         match error {
-            CompareError::View(ViewError::Gone) => Self::Replaced,
+            CompareError::View(ViewError::Gone) | CompareError::Live(ViewError::Gone) => Self::Replaced,
             other => Self::Compare(other),
         }
     }

@@ -4,7 +4,7 @@
 //! work; the sweep finds what a lost signal hid, and tasks whose worker vanished.
 use futures_util::{StreamExt, stream};
 use marvin_domain::{
-    Actor, Directed, Envelope, Event, StreamId,
+    Actor, AggregateKind, Directed, Envelope, Event, StreamId,
     agent::{Agent, AgentStatus, Profile},
     ids,
     task::{Phase, Task, TaskCommand},
@@ -96,7 +96,7 @@ impl Worker {
             Retried(_) | HeartbeatLost(_) => {
                 let worker = self.clone();
                 tokio::spawn(async move {
-                    if let Some(agent) = worker.agent_of(task).await {
+                    if let Some(agent) = worker.task(task, |task| task.agent_id).await {
                         worker.claim(task, agent).await;
                     }
                 });
@@ -106,14 +106,10 @@ impl Worker {
         }
     }
 
-    async fn agent_of(&self, task: Uuid) -> Option<Uuid> {
-        let loaded = self
-            .attempts
-            .dispatcher
-            .load(StreamId { kind: marvin_domain::AggregateKind::Task, id: task })
-            .await
-            .ok()?;
-        <&marvin_domain::task::Task>::try_from(&loaded.state).ok().map(|task| task.agent_id)
+    /// A task as the log has it. None when it cannot be read now: the next sweep looks again.
+    async fn task<T>(&self, id: Uuid, read: impl FnOnce(&Task) -> T) -> Option<T> {
+        let loaded = self.attempts.dispatcher.load(StreamId { kind: AggregateKind::Task, id }).await.ok()?;
+        <&Task>::try_from(&loaded.state).ok().map(read)
     }
 
     /// Keeps the leases of what runs here.
@@ -221,11 +217,9 @@ impl Worker {
         Ok(())
     }
 
-    /// The attempt that runs, as the log has it; none when it cannot be read, and then the next sweep looks again.
+    /// The attempt that runs.
     async fn attempt_of(&self, task: Uuid) -> Option<u32> {
-        let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
-        let loaded = self.attempts.dispatcher.load(stream).await.ok()?;
-        <&Task>::try_from(&loaded.state).ok().filter(|task| task.phase == Phase::Running).map(|task| task.attempt)
+        self.task(task, |task| (task.phase == Phase::Running).then_some(task.attempt)).await?
     }
 
     /// Takes a slot, then the task; runs it when both were free.
@@ -277,18 +271,13 @@ impl Worker {
 
     /// The chain that the task belongs to, as its first event has it.
     async fn correlation_of(&self, task: Uuid) -> Option<Uuid> {
-        let stream = StreamId { kind: marvin_domain::AggregateKind::Task, id: task };
+        let stream = StreamId { kind: AggregateKind::Task, id: task };
         let first = self.attempts.log.read_stream(stream, 0, 1).await.ok()?.pop()?;
         serde_json::from_str::<marvin_domain::Metadata>(&first.metadata).ok().map(|metadata| metadata.correlation)
     }
 
     pub(super) async fn profile(&self, agent: Uuid) -> Option<Profile> {
-        let loaded = self
-            .attempts
-            .dispatcher
-            .load(StreamId { kind: marvin_domain::AggregateKind::Agent, id: agent })
-            .await
-            .ok()?;
+        let loaded = self.attempts.dispatcher.load(StreamId { kind: AggregateKind::Agent, id: agent }).await.ok()?;
         <&Agent>::try_from(&loaded.state).ok()?.profile().cloned()
     }
 

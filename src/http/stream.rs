@@ -58,7 +58,7 @@ pub async fn follow(
     api.check_after(after).await?;
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let pages = Pages::of(Subscription::new(api.tail.clone(), after));
+    let pages = Pages::of(Subscription::page_by_page(api.tail.clone(), after));
     let feed = Feed { api, health, caller, pages, selection, check, last_sent: Instant::now(), begun: false };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")

@@ -137,29 +137,32 @@ impl EventLog for SqliteLog {
     }
 }
 
-/// Runs inside the writer's transaction, and leaves nothing in it but a whole command. Writes as if the command were new and no stream had moved: the unique indexes tell
-/// otherwise, and only then is looked up what stands there.
+/// Runs inside the writer's transaction, and leaves nothing in it but a whole command. Writes as if the command were new and no
+/// stream had moved: triggers and unique indexes tell otherwise, and only then is looked up what stands there.
 fn insert(connection: &Connection, append: &Append, now: DateTime<Utc>) -> Result<Receipt, AppendError> {
     let database = |error: rusqlite::Error| AppendError::Unavailable(error.into());
-    let run =
-        |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(database);
+    let run = |sql: &str| {
+        let ran = connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        ran.map(|_| ()).map_err(database)
+    };
     // One event is written or not; of several, those before the refused one must not stay.
     let has_several = append.streams.iter().map(|stream| stream.events.len()).sum::<usize>() > 1;
     if has_several {
         run("SAVEPOINT append")?;
     }
     let written = insert_all(connection, append, now);
+    let mut closed = Ok(());
     if has_several {
         if !matches!(written, Ok(Some(_))) {
-            run("ROLLBACK TO append")?;
+            closed = run("ROLLBACK TO append");
         }
-        run("RELEASE append")?;
+        closed = closed.and_then(|()| run("RELEASE append"));
     }
     match written {
-        Ok(Some(receipt)) => return Ok(receipt),
-        Ok(None) => {}
-        Err(error) if is_duplicate(&error) => {}
-        Err(error) => return Err(database(error)),
+        // What the disk said comes first: behind it there may be no savepoint left to close.
+        Err(error) if !is_duplicate(&error) => return Err(database(error)),
+        Ok(Some(receipt)) => return closed.map(|()| receipt),
+        Ok(None) | Err(_) => closed?,
     }
     if let Some((receipt, digest)) = find_command(connection, append.command_id)? {
         let same = digest == append.digest;
@@ -192,8 +195,11 @@ fn insert_all(connection: &Connection, append: &Append, now: DateTime<Utc>) -> r
     Ok(Some(Receipt { stream: first.stream, sequence, position: rows.position, repeated: false }))
 }
 
+/// The triggers look before the indexes do, and see what INSERT OR REPLACE would hide from them.
 fn is_duplicate(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+    use rusqlite::ffi::{SQLITE_CONSTRAINT_TRIGGER, SQLITE_CONSTRAINT_UNIQUE};
+    let codes = [SQLITE_CONSTRAINT_TRIGGER, SQLITE_CONSTRAINT_UNIQUE];
+    error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
 }
 
 fn has_event(connection: &Connection, stream: StreamId, sequence: Sequence) -> rusqlite::Result<bool> {

@@ -27,6 +27,7 @@ pub struct Subscription {
     wanted: Wanted,
     head: watch::Receiver<Position>,
     after: Position,
+    reads_ahead: bool,
     ahead: Option<Ahead>,
 }
 
@@ -65,9 +66,14 @@ impl Subscription {
         Self::of(tail, after, Wanted::All)
     }
 
+    /// As [`new`](Self::new), but keeps no page that nobody has asked for: for one of many, whose reader may stop for long.
+    pub fn page_by_page(tail: Arc<Tail>, after: Position) -> Self {
+        Self { reads_ahead: false, ..Self::new(tail, after) }
+    }
+
     fn of(tail: Arc<Tail>, after: Position, wanted: Wanted) -> Self {
         let head = tail.head();
-        Self { tail, wanted, head, after, ahead: None }
+        Self { tail, wanted, head, after, reads_ahead: true, ahead: None }
     }
 
     /// The position up to which events were answered.
@@ -103,13 +109,13 @@ impl Subscription {
         }
     }
 
-    /// A page from the store; the next ones are read while this one is opened.
+    /// A page from the store; the next ones may be read while this one is opened.
     async fn read_store(&mut self) -> Result<Page, ReadError> {
         let rows = match self.take_ahead().await {
             Some(rows) => rows,
             None => self.tail.rows(self.after, BATCH_EVENTS_MAX).await?,
         };
-        if let Some(last) = rows.last() {
+        if let Some(last) = rows.last().filter(|_| self.reads_ahead) {
             let ahead = self.ahead.get_or_insert_with(|| Ahead::new(self.tail.clone(), last.position));
             ahead.after = last.position;
         }

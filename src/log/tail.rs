@@ -211,7 +211,10 @@ impl Tail {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    error!(error = %error, "the log's tail cannot be read");
+                    // Twice a second would say no more.
+                    if !failing {
+                        error!(error = %error, "the log's tail cannot be read");
+                    }
                     health.degrade(NAME, error.to_string(), Some(after));
                     failing = true;
                     tokio::time::sleep(POLL_INTERVAL).await;

@@ -80,6 +80,26 @@ mod tests {
     }
 
     #[test]
+    fn more_entries_than_fit_are_not_kept() {
+        let cache = cache();
+        for key in 0..=u8::MAX {
+            cache.fill(cache.reading(), key, "");
+        }
+        cache.entries.run_pending_tasks();
+        assert_eq!((0..=u8::MAX).filter(|key| cache.get(key).is_some()).count(), 10);
+    }
+
+    #[test]
+    fn an_entry_that_is_too_old_is_not_found() {
+        let cache = FreshCache::new(10, Duration::from_millis(1));
+        let begun = std::time::Instant::now();
+        cache.fill(cache.reading(), 1, "one");
+        while cache.get(&1).is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "an entry outlives its age");
+        }
+    }
+
+    #[test]
     fn a_read_that_began_before_an_eviction_fills_nothing() {
         let cache = cache();
         let reading = cache.reading();

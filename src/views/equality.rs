@@ -69,8 +69,26 @@ pub enum CompareError {
     Skips(#[from] DispatchError),
     #[error("{0} cannot be compared")]
     Replay(String, #[source] ReplayError),
+    /// The table that people read from.
+    #[error(transparent)]
+    Live(ViewError),
     #[error(transparent)]
     View(#[from] ViewError),
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Live,
+    Fresh,
+}
+
+impl Side {
+    fn failed(self, error: ViewError) -> CompareError {
+        match self {
+            Self::Live => CompareError::Live(error),
+            Self::Fresh => CompareError::View(error),
+        }
+    }
 }
 
 /// What both sides are read with.
@@ -121,7 +139,7 @@ impl Comparer {
         for pair in pairs {
             let row = pair.row.clone();
             comparisons.push(match self.compare_one(pair).await {
-                Err(CompareError::View(error)) if is_of_table(&error) => self.unreadable(row, error).await?,
+                Err(CompareError::Live(error)) if is_of_table(&error) => self.unreadable(row, error).await?,
                 compared => compared?,
             });
         }
@@ -222,8 +240,8 @@ impl Comparer {
             let unreplayed = pair.unreplayed.clone();
             return Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable: None });
         }
-        let mut live = Pages::of(self, &self.live, &table);
-        let mut fresh = Pages::of(self, &self.fresh, &fresh_table);
+        let mut live = Pages::of(self, Side::Live, &table);
+        let mut fresh = Pages::of(self, Side::Fresh, &fresh_table);
         loop {
             live.fill().await?;
             fresh.fill().await?;
@@ -268,8 +286,8 @@ impl Comparer {
             }
             let mut restless = Vec::new();
             for ids in doubtful.chunks(LOAD_DOCUMENTS) {
-                let shown = self.load(&self.live, &pair.row.table, ids).await?;
-                let folded = self.load(&self.fresh, pair.replay.table(), ids).await?;
+                let shown = self.load(Side::Live, &pair.row.table, ids).await?;
+                let folded = self.load(Side::Fresh, pair.replay.table(), ids).await?;
                 for id in ids {
                     let shown = shown.get(id);
                     let opened = shown.and_then(|found| found.document.as_ref());
@@ -294,13 +312,15 @@ impl Comparer {
         self.replay(std::slice::from_mut(pair)).await
     }
 
-    async fn load(
-        &self,
-        store: &Arc<dyn ViewStore>,
-        table: &Table,
-        ids: &[Uuid],
-    ) -> Result<BTreeMap<Uuid, Found>, CompareError> {
-        let sealed = store.load(table, ids).await?.documents;
+    fn store(&self, side: Side) -> &dyn ViewStore {
+        match side {
+            Side::Live => &*self.live,
+            Side::Fresh => &*self.fresh,
+        }
+    }
+
+    async fn load(&self, side: Side, table: &Table, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Found>, CompareError> {
+        let sealed = self.store(side).load(table, ids).await.map_err(|error| side.failed(error))?.documents;
         Ok(self.open(table, sealed).await?.into_iter().map(|found| (found.id, found)).collect())
     }
 
@@ -332,7 +352,7 @@ fn is_of_table(error: &ViewError) -> bool {
 /// The documents of one table, page by page, highest id first.
 struct Pages<'a> {
     comparer: &'a Comparer,
-    store: &'a Arc<dyn ViewStore>,
+    side: Side,
     table: &'a Table,
     before: Option<Uuid>,
     ended: bool,
@@ -340,8 +360,8 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn of(comparer: &'a Comparer, store: &'a Arc<dyn ViewStore>, table: &'a Table) -> Self {
-        Self { comparer, store, table, before: None, ended: false, found: VecDeque::new() }
+    fn of(comparer: &'a Comparer, side: Side, table: &'a Table) -> Self {
+        Self { comparer, side, table, before: None, ended: false, found: VecDeque::new() }
     }
 
     /// Reads the next page when there is nothing left of the last one.
@@ -350,7 +370,8 @@ impl<'a> Pages<'a> {
             return Ok(());
         }
         let query = ListQuery { filters: Vec::new(), order: Order::Newest, before: self.before, limit: PAGE_DOCUMENTS };
-        let sealed = self.store.list(self.table, query).await?.documents;
+        let store = self.comparer.store(self.side);
+        let sealed = store.list(self.table, query).await.map_err(|error| self.side.failed(error))?.documents;
         self.before = sealed.last().map(|last| last.id);
         self.ended = sealed.is_empty();
         self.found = self.comparer.open(self.table, sealed).await?.into();

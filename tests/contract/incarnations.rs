@@ -74,6 +74,21 @@ async fn a_log_has_a_history_from_the_first_moment_and_another_one_after_each_dr
     assert_ne!(other.open().await.newest().await.unwrap().id, first.id, "no two logs share one");
 }
 
+/// There is no other statement that would call no trigger of deletions.
+#[tokio::test]
+async fn a_history_in_a_file_is_never_replaced() {
+    let adapter = sqlite();
+    let first = adapter.open().await.newest().await.unwrap();
+    for statement in [
+        "INSERT OR REPLACE INTO incarnations SELECT id, 7, event_id, drawn_at FROM incarnations",
+        "REPLACE INTO incarnations (rowid, id, position, event_id, drawn_at) \
+         SELECT rowid, randomblob(16), 7, event_id, drawn_at FROM incarnations",
+    ] {
+        assert!(adapter.refusal(statement).await.contains("append-only"), "{statement}");
+    }
+    assert_eq!(adapter.open().await.newest().await.unwrap(), first);
+}
+
 #[rstest]
 #[case::sqlite(sqlite())]
 #[case::postgres(postgres())]

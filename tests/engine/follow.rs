@@ -214,6 +214,29 @@ async fn a_subscription_far_behind_sees_every_position_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_page_by_page_keeps_nothing_that_nobody_asked_for() {
+    let stack = Stack::new().await;
+    for _ in 0..3 {
+        append_events(&stack, 1_000).await;
+    }
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    let mut hasty = Subscription::new(tail.clone(), 0);
+    hasty.next().await.unwrap();
+    // Here, in the subscription, and with whoever reads ahead for it: more than fits ahead is left to read.
+    assert_eq!(Arc::strong_count(&tail), 3);
+    let tail = Tail::new(stack.stores.log.clone(), stack.codec().clone());
+    let mut subscription = Subscription::page_by_page(tail.clone(), 0);
+    let mut seen = 0;
+    while seen < 3_000 {
+        for event in subscription.next().await.unwrap() {
+            assert_eq!(event.position, seen + 1);
+            seen = event.position;
+        }
+        assert_eq!(Arc::strong_count(&tail), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_is_given_up_again_and_again_sees_every_position_once() {
     let stack = Stack::new().await;
     const EVENTS: u64 = 5_000;

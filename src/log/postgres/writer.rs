@@ -39,7 +39,7 @@ impl Handle {
         // Nobody writes and nobody waits: the caller writes by itself, which saves waking another task and being woken by it.
         // When it goes away meanwhile, the connection goes with it, and nobody else's command does.
         if let Ok(mut writer) = self.writer.try_lock() {
-            let mut outcomes = writer.write(&[&append], Instant::now()).await;
+            let mut outcomes = writer.write(&[&append], Tried::since(Instant::now())).await;
             return outcomes.pop().unwrap_or(Err(AppendError::Unavailable(StoreError::Closed)));
         }
         let (reply, outcome) = oneshot::channel();
@@ -67,6 +67,21 @@ async fn run(writer: Arc<Mutex<Writer>>, queue: mpsc::Receiver<Waiting>) {
     }
 }
 
+/// What a batch has been through.
+#[derive(Clone)]
+struct Tried {
+    /// How long it is sent again counts from here.
+    since: Instant,
+    /// Why nobody knows what became of an earlier attempt. What the server answers to a later one says nothing of that.
+    lost: Option<StoreError>,
+}
+
+impl Tried {
+    fn since(since: Instant) -> Self {
+        Self { since, lost: None }
+    }
+}
+
 struct Writer {
     postgres: Postgres,
     head: watch::Sender<Position>,
@@ -77,32 +92,36 @@ impl Writer {
     /// Writes what waits, as fast as it goes; what was lost on the way is written again, batch by batch.
     async fn stream(&mut self, gathering: &mut Gathering) {
         let Some(mut connection) = self.connection.take() else {
-            return self.write_again(gathering.next_batch()).await;
+            let batch = gathering.next_batch();
+            let tried = Tried::since(batch.begun);
+            return self.write_and_answer(batch, tried).await;
         };
         let Ended { refused, lost } = connection.stream(gathering, &self.head).await;
         if lost.is_none() {
             self.connection = Some(connection);
         }
         for (batch, error) in refused {
-            let outcomes = self.refused(&batch.commands(), error, batch.begun).await;
+            let outcomes = self.refused(&batch.commands(), error, Tried::since(batch.begun)).await;
             batch.answer(outcomes);
         }
         if let Some(lost) = lost {
             warn!(batches = lost.len(), "the connection was lost; what was under way is sent again");
+            let cause = StoreError::Unreachable(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
             for batch in lost {
-                self.write_again(batch).await;
+                let tried = Tried { since: batch.begun, lost: Some(cause.clone()) };
+                self.write_and_answer(batch, tried).await;
             }
         }
     }
 
-    async fn write_again(&mut self, batch: Batch) {
-        let outcomes = self.write(&batch.commands(), batch.begun).await;
+    async fn write_and_answer(&mut self, batch: Batch, tried: Tried) {
+        let outcomes = self.write(&batch.commands(), tried).await;
         batch.answer(outcomes);
     }
 
     /// Writes a batch, again if the connection was lost: a command that was written answers its first result then.
-    async fn write(&mut self, batch: &[&Append], begun: Instant) -> Vec<Outcome> {
-        let deadline = begun + RESEND_PATIENCE;
+    async fn write(&mut self, batch: &[&Append], mut tried: Tried) -> Vec<Outcome> {
+        let deadline = tried.since + RESEND_PATIENCE;
         let mut pause = RECONNECT_INITIAL;
         let error = loop {
             match self.attempt(batch).await {
@@ -117,24 +136,24 @@ impl Writer {
                         break error;
                     }
                     warn!(error = %chain(&error), commands = batch.len(), "a batch is sent again");
+                    tried.lost = Some(error);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RECONNECT_MAX);
                 }
                 Err(error) => break error,
             }
         };
-        self.refused(batch, error, begun).await
+        self.refused(batch, error, tried).await
     }
 
     /// What becomes of a batch that the database did not take.
-    async fn refused(&mut self, batch: &[&Append], error: StoreError, begun: Instant) -> Vec<Outcome> {
+    async fn refused(&mut self, batch: &[&Append], mut error: StoreError, tried: Tried) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
-        let mut error = error;
         // One command that it cannot take must not fail the others.
         if let (StoreError::Refused(_), [_, _, ..]) = (&error, batch) {
             for command in batch {
-                outcomes.extend(Box::pin(self.write(&[command], begun)).await);
-                if let Some(Err(AppendError::Unavailable(lost @ StoreError::Unreachable(_)))) = outcomes.last() {
+                outcomes.extend(Box::pin(self.write(&[command], tried.clone())).await);
+                if let (None, Some(Err(AppendError::Unavailable(lost)))) = (&self.connection, outcomes.last()) {
                     error = lost.clone();
                     break;
                 }
@@ -144,7 +163,8 @@ impl Writer {
         if left > 0 {
             warn!(error = %chain(&error), commands = left, "commands were not written");
         }
-        outcomes.resize_with(batch.len(), || Err(AppendError::Unavailable(error.clone())));
+        let told = tried.lost.unwrap_or(error);
+        outcomes.resize_with(batch.len(), || Err(AppendError::Unavailable(told.clone())));
         outcomes
     }
 

@@ -19,8 +19,16 @@ async fn sqlite_refuses_to_change_delete_or_replace_an_event() {
         "INSERT OR REPLACE INTO events SELECT * FROM events WHERE position = 1",
         "INSERT INTO events SELECT 4, aggregate_type, aggregate_id, 9, event_type, event_version, payload, metadata, \
          event_id, x'01', 0, recorded_at FROM events WHERE position = 1",
+        // The next position, and a place that an event has in its stream, or in its command.
+        "INSERT OR REPLACE INTO events SELECT 3, aggregate_type, aggregate_id, 1, event_type, event_version, x'00', metadata, \
+         event_id, x'01', 0, recorded_at FROM events WHERE position = 1",
+        "INSERT OR REPLACE INTO events SELECT 3, aggregate_type, aggregate_id, 9, event_type, event_version, x'00', metadata, \
+         event_id, command_id, command_index, recorded_at FROM events WHERE position = 1",
+        "REPLACE INTO events SELECT * FROM events WHERE position = 2",
+        "UPDATE OR REPLACE events SET position = 1 WHERE position = 2",
     ] {
-        assert!(stranger.execute(sql, []).is_err(), "{sql} was let through");
+        let refused = stranger.execute(sql, []).expect_err(sql).to_string();
+        assert!(refused.contains("append-only") || refused.contains("gapless"), "{sql}: {refused}");
     }
     assert_eq!(positions(&*subject.log).await, [1, 2]);
 }

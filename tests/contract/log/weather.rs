@@ -82,6 +82,23 @@ async fn a_connection_lost_after_the_commit_answers_what_was_committed() {
     assert_eq!(positions(&*exposed.direct.log).await, [1, 2, 3, 4]);
 }
 
+/// What the server answers to the second sending says nothing of what became of the first.
+#[tokio::test]
+async fn a_command_whose_first_answer_was_lost_is_not_taken_for_refused_by_a_lock() {
+    let exposed = Exposed::new().await;
+    exposed.proxy.set(Weather::AnswersCut);
+    let command = append(stream(), 0, 2);
+    let sent = exposed.send(&command);
+    let committed = async || exposed.direct.log.find_command(command.command_id).await.unwrap();
+    eventually("the command is committed", committed).await;
+    let stalled = Stalled::begin(&exposed.direct).await;
+    exposed.proxy.set(Weather::Fine);
+    let outcome = sent.await.unwrap();
+    assert!(unreachable(&outcome), "{outcome:?}");
+    stalled.end().await;
+    assert!(exposed.send(&command).await.unwrap().unwrap().repeated);
+}
+
 #[rstest]
 #[case::cut(Weather::Cut)]
 #[case::silent(Weather::Silent)]
@@ -218,6 +235,20 @@ async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
         subject.log.append(command).await.unwrap();
     }
     assert_eq!(positions(&*subject.log).await, [1, 2, 3]);
+}
+
+/// A power cut cannot be had here; what SQLite is asked to do about one can be read.
+#[tokio::test]
+async fn a_file_is_synced_at_every_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
+    let asked = |connection: &Connection| {
+        let ask =
+            |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0));
+        Ok::<_, StoreError>((ask("synchronous")?, ask("journal_mode")?))
+    };
+    const FULL: i64 = 2;
+    assert_eq!(log.database().write(asked).await.unwrap(), (FULL.into(), "wal".to_owned().into()));
 }
 
 /// The file may not grow: to SQLite that is a disk without room.

@@ -1,5 +1,6 @@
 //! Forgetting on every store of subjects: the person is gone with everything, and everyone else stays.
 use super::*;
+use crate::wait::eventually;
 
 #[rstest]
 #[case::sqlite(Adapter::Sqlite)]
@@ -34,6 +35,19 @@ async fn forgetting_spares_everyone_else(#[case] adapter: Adapter) {
     assert_eq!(store.user_by_email("user2@example.org").await.unwrap(), Some(bob));
     assert_eq!(store.credential(credential(2, bob).id).await.unwrap(), Some(credential(2, bob)));
     assert_eq!(store.sessions_of(bob).await.unwrap(), [session(2, bob)]);
+}
+
+/// A key that a node holds unwrapped is not used for long without a look at its row.
+#[tokio::test]
+async fn who_is_forgotten_by_one_node_is_soon_forgotten_by_the_others() {
+    let subject = Adapter::Postgres.subjects().await;
+    let [one, other] = &subject.nodes;
+    let ada = registered(&**one, 1).await;
+    assert_eq!(other.keys(&[ada]).await.unwrap().len(), 1);
+    erase(&**one, &[ada]).await;
+    assert!(one.keys(&[ada]).await.unwrap().is_empty(), "where it was done, at once");
+    let gone = async || other.keys(&[ada]).await.unwrap().is_empty().then_some(());
+    eventually("the other node has let go of the key", gone).await;
 }
 
 #[rstest]
