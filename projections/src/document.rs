@@ -27,6 +27,9 @@ pub struct Field {
     /// Lower case and `_`: it can stand in a table.
     pub name: Cow<'static, str>,
     pub kind: FieldKind,
+    /// Most documents have [`Key::Null`] in it: no index that begins with it has them.
+    #[serde(default)]
+    pub is_rare: bool,
 }
 
 /// What the keys of a field are, besides [`Key::Null`].
@@ -66,8 +69,14 @@ impl Field {
         Self::new(name, FieldKind::Flag)
     }
 
+    /// The same field, where few documents have a key in it: an index that begins with it costs the others nothing.
+    pub const fn rare(mut self) -> Self {
+        self.is_rare = true;
+        self
+    }
+
     const fn new(name: &'static str, kind: FieldKind) -> Self {
-        Self { name: Cow::Borrowed(name), kind }
+        Self { name: Cow::Borrowed(name), kind, is_rare: false }
     }
 }
 

@@ -142,17 +142,24 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const KINDS: &'static [AggregateKind] = &[AggregateKind::Task];
     const FIELDS: &'static [Field] = &[
         Field::id("agent_id"),
         Field::id("requested_by"),
-        Field::id("conversation_id"),
+        Field::id("conversation_id").rare(),
         Field::text("status"),
         Field::integer("priority"),
         Field::time("ready_at"),
     ];
     const INDEXES: &'static [&'static [&'static str]] = &[
+        &["conversation_id", "requested_by", "agent_id", "status"],
+        &["conversation_id", "requested_by", "agent_id"],
+        &["conversation_id", "requested_by", "status"],
+        &["conversation_id", "agent_id", "status"],
+        &["conversation_id", "requested_by"],
+        &["conversation_id", "agent_id"],
+        &["conversation_id", "status"],
         &["conversation_id"],
         &["requested_by", "agent_id", "status"],
         &["requested_by", "agent_id"],

@@ -3,7 +3,7 @@ use marvin_domain::Position;
 use std::sync::Arc;
 use tracing::debug;
 
-use super::{Cache, CacheError, Entry, TableKey, Tenure};
+use super::{BODY_BYTES_MAX, Cache, CacheError, Entry, TableKey, Tenure};
 
 /// What one put carries at most, so that neither it nor what queues behind it is late. A larger batch comes while a view catches
 /// up; a new generation costs less then than to put what was changed.
@@ -31,7 +31,9 @@ impl Publisher {
     /// that demanded the token; and with no entries after each renewal of the duty without a commit, which is once a second. Not
     /// after a renewal that failed.
     pub async fn publish(&mut self, entries: &[Entry], position: Position) {
-        let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
+        // What is larger is not sent, only that it changed.
+        let sizes = entries.iter().map(|entry| entry.body.len()).filter(|bytes| *bytes <= BODY_BYTES_MAX);
+        let bytes: usize = sizes.sum();
         // Taken, not borrowed: a call that is given up in the middle leaves none.
         match self.tenure.take() {
             // One that lost its head begins with the next commit or sign of life: who waits for a batch waits for one call.

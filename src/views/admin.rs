@@ -12,7 +12,9 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, board::choose, pace::Paces};
+use super::{
+    State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, board::choose, pace::Paces, skips::build_anew,
+};
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     duty::{Duties, Held},
@@ -180,8 +182,8 @@ impl Projections {
         self.one(name).await
     }
 
-    /// Takes the event at which the projection is stopped out of it, for good: a rebuild passes over it as well. The log keeps
-    /// the reason, in the words of the administrator.
+    /// Takes the event at which the projection is stopped out of it, for good: a rebuild passes over it as well, and one that is
+    /// beyond it begins anew. The log keeps the reason, in the words of the administrator.
     ///
     /// Repeated under its command id it answers its first result, and does what a crash had left undone.
     ///
@@ -215,6 +217,7 @@ impl Projections {
         let skip = ProjectionCommand::Skip { name, version, position, administrator, reason };
         let receipt = self.dispatcher.dispatch(meta, &[skip.directed()]).await?;
         // Only now: whoever goes on has to find the skip in the log.
+        build_anew(&*self.store, view, self.tail.log_end(), |row| row.checkpoint.position >= position).await?;
         self.resume_tables(stopped.iter().map(|row| &row.table)).await?;
         Ok(receipt)
     }

@@ -14,7 +14,7 @@ use super::{
     board::called_off,
     dropper::Dropper,
     projector::{Ground, Projector, Told, key, name_of},
-    skips::skips,
+    skips::{build_anew, skips},
 };
 use crate::{
     cache::{Cache, publisher::Publisher},
@@ -172,6 +172,10 @@ impl Keeper {
         watch.dropper.look(&rows);
         let mut mine: Vec<TableRow> = rows.into_iter().filter(|row| row.table.is_of(self.view)).collect();
         self.end_unkept(watch, &mine).await;
+        if watch.running.len() > 1 && self.tell_of_skips(watch).await? {
+            let rows = store.tables().await?;
+            mine = rows.into_iter().filter(|row| row.table.is_of(self.view)).collect();
+        }
         for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
             if row.stopped.is_some() && watch.is_first {
                 store.resume(&row.table).await?;
@@ -261,6 +265,24 @@ impl Keeper {
         for (_, running) in watch.running.extract_if(|table, _| !is_kept(table)) {
             running.end().await.ok();
         }
+    }
+
+    /// Whoever knows nothing of an event that was taken out, because it was another table that stopped there, goes on without it;
+    /// or begins anew, where it has come beyond it by now. True when there was one.
+    async fn tell_of_skips(&self, watch: &mut Watch) -> Result<bool, ViewError> {
+        let skips = self.skips().await?;
+        let mut knew = HashMap::new();
+        for (table, mut running) in watch.running.extract_if(|_, running| running.skips != skips) {
+            knew.insert(table, mem::take(&mut running.skips));
+            running.end().await.ok();
+        }
+        let is_new = |table: &Table, position| knew.get(table).is_some_and(|knew: &Skips| !knew.holds(position));
+        let has_skipped = |row: &TableRow| {
+            skips.positions().any(|position| position <= row.checkpoint.position && is_new(&row.table, position))
+        };
+        let head = *self.parts.ground.head.borrow();
+        build_anew(&*self.parts.ground.store, self.view, head, has_skipped).await?;
+        Ok(!knew.is_empty())
     }
 
     /// The view's name in `/readyz`.

@@ -9,8 +9,8 @@ use super::{Filter, ListQuery, Order, PAGE_BYTES_MAX, PAGE_DOCUMENTS_MAX, Table,
 mod condition;
 mod scan;
 use condition::{Condition, combined, conditions, each_of, field, where_clause};
-pub use scan::index_columns;
 use scan::{Scan, is_number};
+pub use scan::{index_columns, where_of_index};
 
 /// Documents that lists are cut off at: the next one above what is asked. Few, because a statement is planned and kept for each;
 /// a literal in it, because a plan for an unknown number expects a tenth of the table.

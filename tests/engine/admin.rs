@@ -272,6 +272,39 @@ async fn only_the_event_at_which_it_is_stopped_is_passed_over_and_the_reason_is_
     assert_eq!(office.row(&building).await.stopped, Some(other), "it is stopped elsewhere");
 }
 
+/// Their documents were folded with it, and a rebuild would go on from there.
+#[tokio::test]
+async fn a_rebuild_that_is_beyond_the_event_begins_anew_and_one_before_it_stays() {
+    let office = Office::open().await;
+    let live = office.live(version()).await;
+    let beyond = office.building(version()).await;
+    office.reaches(&beyond, 2).await;
+    office.stops(&beyond, 3).await;
+    office.stops(&live, 2).await;
+    office.skip(&meta(), 2).await.unwrap();
+    let rows = office.store().tables().await.unwrap();
+    let shown: Vec<_> =
+        rows.iter().map(|row| (row.table.build, row.state, row.checkpoint.position, row.stopped.is_some())).collect();
+    assert_eq!(shown, [(1, State::Live, 0, false), (3, State::Building, 0, false)]);
+
+    let before = rows[1].table.clone();
+    office.store().take_over(&before, TOKEN).await.unwrap();
+    office.reaches(&before, 2).await;
+    office.projections.cancel("tasks").await.unwrap();
+    office.stops(&live, 3).await;
+    office.skip(&meta(), 3).await.unwrap();
+    assert_eq!(office.row(&before).await.state, State::Cancelled);
+    office.reaches(&live, 3).await;
+    office.stops(&live, 4).await;
+    office.projections.rebuild("tasks").await.unwrap();
+    office.store().take_over(&before, TOKEN).await.unwrap();
+    office.reaches(&before, 4).await;
+    office.projections.cancel("tasks").await.unwrap();
+    office.skip(&meta(), 4).await.unwrap();
+    let rows = office.store().tables().await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.table.build).collect::<Vec<_>>(), [1], "one that was called off is no start");
+}
+
 /// As one that panicked: everything up to the position is in the table, and what stopped it is behind that.
 #[tokio::test]
 async fn an_event_that_is_in_the_table_is_not_passed_over() {

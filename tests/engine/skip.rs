@@ -13,7 +13,7 @@ fn reason() -> Reason {
 }
 
 fn skip(position: u64, administrator: Uuid) -> ProjectionCommand {
-    ProjectionCommand::Skip { name: "tasks".into(), version: 2, position, administrator, reason: reason() }
+    ProjectionCommand::Skip { name: "tasks".into(), version: 3, position, administrator, reason: reason() }
 }
 
 #[tokio::test]
@@ -21,14 +21,14 @@ async fn each_reason_is_kept_under_the_key_of_the_administrator_who_gave_it() {
     let stack = Stack::new().await;
     let ada = stack.user("a@example.com", &[Role::Admin]).await;
     let bob = stack.user("b@example.com", &[Role::Admin]).await;
-    let stream = projection::stream("tasks", 2);
+    let stream = projection::stream("tasks", 3);
     for (position, administrator) in [(7, ada), (8, bob), (8, ada), (7, bob)] {
         stack.send(stream.id, skip(position, administrator)).await;
     }
     let events: Vec<_> = stack.events().await.into_iter().filter(|event| event.stream == stream).collect();
     let expected = [(7, ada), (8, bob)].map(|(position, administrator)| {
         let (name, personal) = ("tasks".into(), Personal::Known(reason()));
-        let skipped = ProjectionSkipped { name, version: 2, position, administrator, personal };
+        let skipped = ProjectionSkipped { name, version: 3, position, administrator, personal };
         (Some(administrator), Event::Projection(ProjectionEvent::from(skipped)))
     });
     let recorded = events.iter().map(|event| (event.metadata.subject, event.event.clone()));

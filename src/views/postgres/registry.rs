@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row, Transaction};
 use super::{
     ABSENCE_MIN, Checkpoint, PostgresViews, STATEMENT_TIMEOUT, State, Stopped, Table, TableRow, ViewError, ViewId,
     error_of, settle,
-    sql::{column_type, index_columns, quoted},
+    sql::{column_type, index_columns, quoted, where_of_index},
 };
 /// What [`row`] reads.
 const COLUMNS: &str = "name, version, build, fields, state, position, event_id, token, stopped_at, stopped_reason, begun_at, target, \
@@ -129,7 +129,8 @@ fn definition(name: &str, table: &Table) -> String {
     );
     for index in &table.indexes[..] {
         // The server finds a name for the index that fits.
-        sql += &format!(" CREATE INDEX ON {name} ({}, id);", index_columns(table, index));
+        sql +=
+            &format!(" CREATE INDEX ON {name} ({}, id){};", index_columns(table, index), where_of_index(table, index));
     }
     sql
 }

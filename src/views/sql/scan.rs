@@ -36,6 +36,16 @@ pub fn index_columns(table: &Table, index: &[String]) -> String {
     key.into_iter().chain(sorted_by).collect::<Vec<_>>().join(", ")
 }
 
+/// Which documents an index of these fields has, as the end of its definition: nothing where it has all.
+pub fn where_of_index(table: &Table, index: &[String]) -> String {
+    let first = index.first().and_then(|name| table.fields.iter().find(|field| field.name == *name));
+    first.filter(|field| field.is_rare).map(|field| format!(" WHERE {}", is_there(field))).unwrap_or_default()
+}
+
+fn is_there(field: &Field) -> String {
+    format!("{} IS NOT NULL", quoted(&field.name))
+}
+
 /// One value for several: the one, or a number that is seldom the same for others.
 fn key_of<'a>(values: impl Iterator<Item = (&'a Field, String)>) -> Option<String> {
     let values: Vec<_> = values.collect();
@@ -104,6 +114,9 @@ impl<'a> Scan<'a> {
                 clauses
             }
         };
+        // No other document passes: this is how the planner comes to know that an index without them has all that is asked for.
+        let first = self.held.iter().flatten().map(Condition::field).next();
+        clauses.extend(first.filter(|field| field.is_rare).map(is_there));
         for condition in &self.others {
             let clause = condition.clause(values);
             clauses.push(match self.order {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     ABSENCE_MIN, Checkpoint, DIALECT, NOW_MS, State, Stopped, StoreError, Table, TableRow, ViewError, ViewId,
-    checkpoint_at, sql::quoted,
+    checkpoint_at,
+    sql::{quoted, where_of_index},
 };
 
 /// One table's line.
@@ -96,10 +97,11 @@ fn make(connection: &Connection, view: ViewId, target: Position) -> rusqlite::Re
     );
     for (number, fields) in (1..).zip(&table.indexes[..]) {
         let index = quoted(&format!("{table}_by_{number}"));
+        let condition = where_of_index(&table, fields);
         let fields: Vec<_> = fields.iter().map(|field| quoted(field)).collect();
         // Downwards in the last field, which lists may be sorted by from the highest on; where they ask for one key of it, the
         // direction is of no account.
-        sql += &format!("CREATE INDEX {index} ON {name} ({} DESC, id);", fields.join(", "));
+        sql += &format!("CREATE INDEX {index} ON {name} ({} DESC, id){condition};", fields.join(", "));
     }
     connection.execute_batch(&sql)?;
     let sql = format!(

@@ -30,7 +30,8 @@ fn fields(view: &str) -> &'static [&'static str] {
         "tasks" => &[
             "{CASE WHEN i % 2 = 0 THEN 0 ELSE 1 + i / 2 % 9 END}",
             "{CASE WHEN i % 2 = 1 THEN 0 ELSE 1 + i / 2 % 999 END}",
-            "{i / 10}",
+            // Half are of one conversation, a quarter of none.
+            "CASE WHEN i % 4 < 2 THEN {0} WHEN i % 4 = 2 THEN {i / 10} END",
             "CASE WHEN i <= n / 500 THEN 'failed' WHEN i > n - n / 100 THEN 'queued' WHEN i > n - n / 90 THEN 'running' \
                   WHEN i > n - n / 80 THEN 'retrying' ELSE 'completed' END",
             "i / 2 % 10",
@@ -70,7 +71,7 @@ fn listed(view: &str) -> Vec<Vec<Filter>> {
         "tasks" => combined(&[
             ("agent_id", ids(&[0, 3])),
             ("status", texts(&["completed", "failed", "queued", "dead"])),
-            ("conversation_id", ids(&[5])),
+            ("conversation_id", ids(&[0, 5])),
             ("requested_by", ids(&[0, 7])),
         ]),
         "steps" => vec![vec![Filter::In("task_id", ids(&(70..270).collect::<Vec<_>>()))]],

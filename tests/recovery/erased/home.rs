@@ -211,7 +211,7 @@ impl Home {
             let log = self.open("log.db");
             let triggers = "SELECT group_concat(sql, ';') FROM sqlite_schema WHERE name LIKE 'events_are_never%'";
             let triggers: String = log.query_row(triggers, [], |row| row.get(0)).unwrap();
-            for name in ["events_are_never_changed", "events_are_never_deleted"] {
+            for name in ["events_are_never_changed", "events_are_never_deleted", "events_are_never_replaced"] {
                 log.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
             }
             assert_eq!(log.execute(sql, []).unwrap(), 1);
