@@ -255,6 +255,20 @@ async fn a_batch_too_large_to_put_begins_anew(#[case] adapter: Adapter) {
     assert_eq!(look(&*cache, &[1, 2]).await, (Some(4), vec![Some(3), Some(3)]));
 }
 
+/// Of such a document only its id is sent.
+#[rstest]
+#[case::memory(Adapter::Memory)]
+#[case::redis(Adapter::Redis)]
+#[tokio::test]
+async fn a_document_too_large_to_be_kept_takes_no_other_one_out(#[case] adapter: Adapter) {
+    let (cache, _, _, mut publisher) = story(&adapter).await;
+    publisher.publish(&[], 1).await;
+    publisher.publish(&[entry(1, 2), entry(2, 2)], 2).await;
+    let large = Entry { body: vec![0; 2 * 1024 * 1024].into(), ..entry(2, 3) };
+    publisher.publish(&[large], 3).await;
+    assert_eq!(look(&*cache, &[1, 2]).await, (Some(3), vec![Some(2), None]));
+}
+
 #[tokio::test]
 async fn memory_holds_no_more_than_it_may() {
     const BYTES_MAX: u64 = 64 * 1024;
