@@ -166,7 +166,8 @@ impl Api {
 
     /// As [`reach`](Self::reach), for answers about tasks with their steps: both views have got there.
     async fn reach_tasks(&self, request: &HttpRequest) -> Result<u64, Problem> {
-        Ok(self.reach::<Tasks>(request).await?.min(self.reach::<Steps>(request).await?))
+        let (tasks, steps) = tokio::try_join!(self.reach::<Tasks>(request), self.reach::<Steps>(request))?;
+        Ok(tasks.min(steps))
     }
 
     /// The steps of these tasks, by their ids, which follow from the tasks'. Those at hand need not be asked for.

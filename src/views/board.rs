@@ -39,8 +39,9 @@ pub struct Seen {
     pub serving: Option<Serving>,
     /// What takes its place once it is as far: what was read is not unread by a switch.
     next: Option<Serving>,
-    /// The table of this version that somebody called off in favour of an older version: it stays, so that this is known.
-    called_off: Option<Table>,
+    /// The table of this version that is being filled, also where it stands still; or that somebody called off in favour of an
+    /// older version, so that this stays known.
+    unread: Option<Table>,
     /// How far the table is that is being filled, and where it is to get.
     pub building: Option<(Position, Position)>,
     /// Whether the projector of the view's own version runs in this process.
@@ -130,10 +131,10 @@ impl Board {
             self.tell(*view, rows);
             let serving = choose(*view, rows);
             let building = rows.iter().find(|row| row.state == State::Building && row.table.is_of(*view));
+            let unread = building.or_else(|| called_off(*view, rows)).map(|row| row.table.clone());
             let building = building.map(|row| (row.checkpoint.position, row.target));
-            let called_off = called_off(*view, rows).map(|row| row.table.clone());
             seen.send_if_modified(|seen| {
-                seen.called_off = called_off;
+                seen.unread = unread;
                 let before = (seen.serving.take(), seen.next.take(), mem::replace(&mut seen.building, building));
                 let known = [&before.0, &before.1];
                 seen.serving = before.0.as_ref().and_then(|serving| {
@@ -205,12 +206,12 @@ impl Board {
         self.has_noted.load(Relaxed)
     }
 
-    /// Whether readers of this process are given the table, or this process goes by its having been called off.
+    /// Whether readers of this process are given the table or may be one day, or this process goes by its having been called off.
     pub fn uses(&self, table: &Table) -> bool {
         self.views.get(table.name.as_str()).is_some_and(|(_, seen)| {
             let seen = seen.borrow();
             let is_read = [&seen.serving, &seen.next].into_iter().flatten().any(|known| *known.table == *table);
-            is_read || seen.called_off.as_ref() == Some(table)
+            is_read || seen.unread.as_ref() == Some(table)
         })
     }
 
@@ -240,7 +241,7 @@ impl Board {
         for (_, seen) in self.views.values() {
             let seen = seen.borrow();
             tables.extend(seen.serving.as_ref().map(|serving| (*serving.table).clone()));
-            tables.extend(seen.called_off.clone());
+            tables.extend(seen.unread.clone());
         }
         tables
     }

@@ -2,6 +2,7 @@
 use super::{
     Adapter, Names, Node, World, changed, is_live_at,
     life::{some_agents, version_read},
+    named,
     names::POISON,
     view,
 };
@@ -198,6 +199,31 @@ async fn a_higher_version_stays_called_off_for_as_long_as_its_program_runs(#[cas
     drops_once_more(&world).await;
     assert_eq!(world.states(view::<Two>()).await, [(1, State::Cancelled)]);
     assert_eq!(version_read(&new, id).await.unwrap(), 1, "the older one answers");
+}
+
+/// Nobody writes to it, and its program says that it is in use: an older one beside it leaves it to be mended.
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn a_higher_version_that_stopped_while_it_was_built_stays_for_as_long_as_its_program_runs(
+    #[case] adapter: Adapter,
+) {
+    let world = adapter.world().await;
+    some_agents(&world, 3).await;
+    let old = Node::keeping(&world, &[fold_of::<One>()]);
+    world.live(view::<One>()).await;
+    old.closed().await;
+    named(&world, "poison", POISON).await;
+    let new = Node::keeping(&world, &[fold_of::<Names<2, true>>()]);
+    let stopped = |rows: &[TableRow]| rows.iter().any(|row| row.stopped.is_some());
+    world.until("it stops", view::<Two>(), stopped).await;
+    new.closed().await;
+    nobody_read_for_a_day(&world).await;
+    let _new = Node::keeping(&world, &[fold_of::<Names<2, true>>()]);
+    let noted = |rows: &[TableRow]| rows.iter().all(|row| row.unread_for < UNREAD_MAX);
+    world.until("it notes what it fills", view::<Two>(), noted).await;
+    assert_eq!(world.states(view::<Two>()).await, [(1, State::Building)]);
 }
 
 /// Notes are a minute apart, and may fail; what the process reads it knows by itself.
