@@ -100,6 +100,9 @@ pub struct ComparedView {
     /// Why no document could be read: the table was dropped or changed by hand.
     #[serde(default)]
     pub unreadable: Option<String>,
+    /// Indexes that somebody dropped: its lists are right, and slow.
+    #[serde(default)]
+    pub lost_indexes: u64,
 }
 
 /// One is shared by all of the process.
@@ -208,7 +211,8 @@ fn tell(compared: &Result<Compared, DoctorError>, took: Duration) {
 
 impl From<Comparison> for ComparedView {
     fn from(comparison: Comparison) -> Self {
-        let Comparison { table, position, documents, findings, stopped, unreplayed, unreadable } = comparison;
+        let Comparison { table, position, documents, findings, stopped, unreplayed, unreadable, lost_indexes } =
+            comparison;
         // Another program may have written it.
         let shortened = |stopped: Stopped| Stopped { reason: bounded(stopped.reason), ..stopped };
         Self {
@@ -219,6 +223,7 @@ impl From<Comparison> for ComparedView {
             stopped: stopped.map(shortened),
             unreplayed: unreplayed.map(shortened),
             unreadable: unreadable.map(bounded),
+            lost_indexes,
         }
     }
 }

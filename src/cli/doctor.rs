@@ -32,8 +32,10 @@ enum Verdict {
 
 impl Verdict {
     fn of(compared: &Compared) -> Self {
-        let differs =
-            |view: &ComparedView| view.findings.differing > 0 || view.unreplayed.is_some() || view.unreadable.is_some();
+        let differs = |view: &ComparedView| {
+            let ComparedView { findings, unreplayed, unreadable, lost_indexes, .. } = view;
+            findings.differing > 0 || unreplayed.is_some() || unreadable.is_some() || *lost_indexes > 0
+        };
         let is_left_open = |view: &ComparedView| view.findings.restless > 0 || view.stopped.is_some();
         if compared.views.iter().any(differs) {
             Self::Differs
@@ -151,7 +153,7 @@ fn unexpected(answer: Answer) -> String {
 }
 
 fn tell(view: &ComparedView) {
-    let ComparedView { name, position, documents, findings, stopped, unreplayed, unreadable } = view;
+    let ComparedView { name, position, documents, findings, stopped, unreplayed, unreadable, lost_indexes } = view;
     let Findings { differing, named, restless } = findings;
     if let Some(reason) = unreadable {
         println!("{name}: its documents cannot be read: {reason}");
@@ -166,7 +168,10 @@ fn tell(view: &ComparedView) {
     if *differing > named.len() as u64 {
         println!("  and {} more", differing - named.len() as u64);
     }
-    if *differing > 0 || unreadable.is_some() {
+    if *lost_indexes > 0 {
+        println!("  {lost_indexes} of its indexes are not there: its lists are slow");
+    }
+    if *differing > 0 || unreadable.is_some() || *lost_indexes > 0 {
         println!("  `marvin rebuild {name}` builds them anew, from the log");
     }
     if *restless > 0 {
@@ -183,8 +188,16 @@ mod tests {
 
     fn view() -> ComparedView {
         let findings = Findings::default();
-        let name = "tasks".into();
-        ComparedView { name, position: 12, documents: 3, findings, stopped: None, unreplayed: None, unreadable: None }
+        ComparedView {
+            name: "tasks".into(),
+            position: 12,
+            documents: 3,
+            findings,
+            stopped: None,
+            unreplayed: None,
+            unreadable: None,
+            lost_indexes: 0,
+        }
     }
 
     fn verdict(unbuilt: &[&str], view: ComparedView) -> Verdict {
@@ -203,6 +216,7 @@ mod tests {
         assert_eq!(verdict(&[], ComparedView { findings: restless, ..view() }), Verdict::Incomplete);
         assert_eq!(verdict(&[], ComparedView { unreplayed: stopped.clone(), ..view() }), Verdict::Differs);
         assert_eq!(verdict(&[], ComparedView { unreadable: Some("no".into()), ..view() }), Verdict::Differs);
+        assert_eq!(verdict(&[], ComparedView { lost_indexes: 1, ..view() }), Verdict::Differs);
         let both = ComparedView { findings: differing, stopped, ..view() };
         assert_eq!(verdict(&["agents"], both), Verdict::Differs, "what differs is said before all else");
     }

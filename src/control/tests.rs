@@ -307,6 +307,7 @@ fn the_answer_fits_even_when_every_document_of_every_view_differs() {
             stopped: Some(stopped.clone()),
             unreplayed: Some(stopped.clone()),
             unreadable: Some("gone".into()),
+            lost_indexes: u64::MAX,
         })
     });
     let answer = Answer::Compared(Compared { unbuilt: Vec::new(), views: views.collect() });

@@ -53,6 +53,8 @@ pub struct Comparison {
     pub unreplayed: Option<Stopped>,
     /// Why the database reads no documents out of this table, which its registry names. Nothing is known of them then.
     pub unreadable: Option<String>,
+    /// Indexes that somebody dropped.
+    pub lost_indexes: u64,
 }
 
 impl Comparison {
@@ -167,6 +169,7 @@ impl Comparer {
             stopped,
             unreplayed: None,
             unreadable,
+            lost_indexes: 0,
         })
     }
 
@@ -238,7 +241,17 @@ impl Comparer {
         let (mut documents, mut doubtful, mut findings) = (0, Vec::new(), Findings::default());
         if pair.unreplayed.is_some() {
             let unreplayed = pair.unreplayed.clone();
-            return Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable: None });
+            let (unreadable, lost_indexes) = (None, 0);
+            return Ok(Comparison {
+                table,
+                position,
+                documents,
+                findings,
+                stopped,
+                unreplayed,
+                unreadable,
+                lost_indexes,
+            });
         }
         let mut live = Pages::of(self, Side::Live, &table);
         let mut fresh = Pages::of(self, Side::Fresh, &fresh_table);
@@ -265,7 +278,9 @@ impl Comparer {
         }
         self.look_again(pair, doubtful, &mut findings).await?;
         let unreplayed = pair.unreplayed.clone();
-        Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable: None })
+        let lost_indexes = self.live.lost_indexes(&table).await?;
+        let unreadable = None;
+        Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable, lost_indexes })
     }
 
     /// What differs was perhaps changed, or its person erased, between one look and the other: looks again until what is left

@@ -327,6 +327,12 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`.
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError>;
 
+    /// How many of the indexes that the table was made with are not there: somebody dropped them. Its lists are right, and slow.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn lost_indexes(&self, table: &Table) -> Result<u64, ViewError>;
+
     /// Says of tables that somebody reads them now; of none, that somebody is there. Where nobody was for longer than five minutes,
     /// that time counts for no table from then on.
     ///

@@ -144,6 +144,9 @@ impl ViewStore for Weather {
     async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
         self.inner.cancel(table).await
     }
+    async fn lost_indexes(&self, table: &Table) -> Result<u64, ViewError> {
+        self.inner.lost_indexes(table).await
+    }
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
         self.drops.fetch_add(1, SeqCst);
         self.holds_drops.subscribe().wait_for(|is_held| !is_held).await.unwrap();

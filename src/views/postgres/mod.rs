@@ -175,6 +175,10 @@ impl ViewStore for PostgresViews {
         registry::drop_table(self, table).await
     }
 
+    async fn lost_indexes(&self, table: &Table) -> Result<u64, ViewError> {
+        registry::lost_indexes(self, table).await
+    }
+
     async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
         registry::read_by_now(self, tables).await
     }

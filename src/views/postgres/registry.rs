@@ -204,6 +204,15 @@ async fn change(views: &PostgresViews, table: &Table, update: &str) -> Result<()
     if done.is_empty() { Err(ViewError::Gone) } else { Ok(()) }
 }
 
+pub async fn lost_indexes(views: &PostgresViews, table: &Table) -> Result<u64, ViewError> {
+    // Without the one of ids.
+    let sql = "SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indrelid \
+               WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND relname = $2 AND indisvalid AND NOT indisprimary";
+    let rows = views.query(sql, &[&views.schema, &table.to_string()]).await?;
+    let there = rows.first().map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs();
+    Ok((table.indexes.len() as u64).saturating_sub(there))
+}
+
 pub async fn drop_table(views: &PostgresViews, table: &Table) -> Result<(), ViewError> {
     let mut client = views.postgres.client().await?;
     let (name, version, build) = key(table);

@@ -197,6 +197,14 @@ impl ViewStore for SqliteViews {
         self.clear_away(table).await
     }
 
+    async fn lost_indexes(&self, table: &Table) -> Result<u64, ViewError> {
+        let table = table.clone();
+        Ok(self
+            .database
+            .read(move |connection| Ok::<_, StoreError>(registry::lost_indexes(connection, &table)?))
+            .await?)
+    }
+
     async fn read_by_now(&self, tables: &[Table]) -> Result<(), ViewError> {
         let tables = tables.to_vec();
         self.database

@@ -218,6 +218,12 @@ pub fn set_stopped(connection: &Connection, table: &Table, stopped: Option<&Stop
     if changed == 0 { Err(ViewError::Gone) } else { Ok(()) }
 }
 
+pub fn lost_indexes(connection: &Connection, table: &Table) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1 AND sql IS NOT NULL";
+    let there: i64 = connection.prepare_cached(sql)?.query_row([table.to_string()], |row| row.get(0))?;
+    Ok((table.indexes.len() as u64).saturating_sub(there.unsigned_abs()))
+}
+
 /// Nobody sees the table from then on.
 pub fn begin_drop(connection: &Connection, table: &Table) -> Result<(), StoreError> {
     let sql = format!("UPDATE tables SET state = '{DROPPED}' WHERE {IS_TABLE}");

@@ -89,3 +89,21 @@ async fn a_table_that_was_damaged_is_told_of(#[case] adapter: Adapter, #[case] d
     assert!(told.contains(reason), "{told}");
     assert_eq!((comparison.documents, comparison.findings.differing), (0, 0));
 }
+
+#[rstest]
+#[case::of_a_file(Adapter::Sqlite, "DROP INDEX view_tasks_3_1_by_3")]
+#[case::of_a_database(
+    Adapter::Postgres,
+    "DO $$ BEGIN EXECUTE 'DROP INDEX ' || (SELECT min(indexname) FROM pg_indexes \
+    WHERE schemaname = current_schema() AND tablename = 'view_tasks_3_1' AND indexname NOT LIKE '%pkey'); END $$"
+)]
+#[tokio::test]
+async fn an_index_that_was_dropped_is_told_of(#[case] adapter: Adapter, #[case] damage: &str) {
+    let world = adapter.world().await;
+    let (_, projector) = large_tasks(&world, 1).await;
+    world.store.make_live(projector.table(), 1).await.unwrap();
+    assert_eq!(compared(&world).await.0.lost_indexes, 0);
+    world.tamper(damage).await;
+    let (comparison, _) = compared(&world).await;
+    assert_eq!((comparison.lost_indexes, comparison.findings.differing, comparison.unreadable), (1, 0, None));
+}
