@@ -1,6 +1,10 @@
 //! The reference of a rebuild: the pure fold over events that are decoded already, and plain JSON upserted in the same batches into
 //! tables of the same columns and indexes. No log is read, nothing is sealed, no checkpoint is kept, nothing is read back.
-use marvin::views::projector::CATCH_UP_EVENTS;
+use marvin::views::{
+    Table, ViewId,
+    projector::CATCH_UP_EVENTS,
+    sql::{index_columns, where_of_index},
+};
 use marvin_domain::Envelope;
 use marvin_projections::{Field, FieldKind, Fold, Key, RawDocument, Skips};
 use rusqlite::{Connection, types::Value};
@@ -51,20 +55,18 @@ fn body(document: &RawDocument) -> Vec<u8> {
 /// `CREATE TABLE` and its indexes, as the view stores have them.
 fn create(fold: &dyn Fold, id: &str, bytes: &str, column_type: fn(FieldKind) -> &'static str) -> String {
     let (name, is_sqlite) = (fold.name(), id == "BLOB");
-    let (more, end) = if is_sqlite {
-        ("", " WITHOUT ROWID")
-    } else {
-        (", id_in_lists uuid NOT NULL GENERATED ALWAYS AS (id) STORED", "")
-    };
-    let direction = if is_sqlite { "DESC, id" } else { "DESC NULLS LAST, id_in_lists" };
+    let table = Table::of(ViewId::of(fold), 1);
+    let end = if is_sqlite { " WITHOUT ROWID" } else { "" };
     let column = |field: &Field| format!(", {} {}", field.name, column_type(field.kind));
     let columns: String = fold.fields().iter().map(column).collect();
     let mut sql = format!(
         "DROP TABLE IF EXISTS bare_{name}; \
-         CREATE TABLE bare_{name} (id {id} PRIMARY KEY, position bigint NOT NULL{columns}, body {bytes} NOT NULL{more}){end};"
+         CREATE TABLE bare_{name} (id {id} PRIMARY KEY, position bigint NOT NULL{columns}, body {bytes} NOT NULL){end};"
     );
-    for (number, fields) in fold.indexes().iter().enumerate() {
-        sql += &format!("CREATE INDEX bare_{name}_{number} ON bare_{name} ({} {direction});", fields.join(", "));
+    for (number, fields) in table.indexes.iter().enumerate() {
+        let key = if is_sqlite { format!("{} DESC", fields.join(", ")) } else { index_columns(&table, fields) };
+        let condition = where_of_index(&table, fields);
+        sql += &format!("CREATE INDEX bare_{name}_{number} ON bare_{name} ({key}, id){condition};");
     }
     sql
 }

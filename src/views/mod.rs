@@ -358,7 +358,8 @@ impl Table {
         duty(&self.name, self.version)
     }
 
-    fn of(view: ViewId, build: u32) -> Self {
+    /// The table of this view that is built as the `build`th.
+    pub fn of(view: ViewId, build: u32) -> Self {
         let indexes = view.indexes.iter().map(|fields| fields.iter().map(|field| (*field).to_owned()).collect());
         Self {
             name: view.name.to_owned(),

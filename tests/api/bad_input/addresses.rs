@@ -145,6 +145,7 @@ async fn a_parameter_that_is_unknown_twice_or_out_of_bounds_is_400_and_named() {
             ("cursor=%00", "/cursor"),
             (&format!("cursor={}", "A".repeat(5_000)), "/cursor"),
             ("colour=red", "/colour"),
+            ("sort=priority", "/sort"),
             ("Limit=1", "/Limit"),
             ("%zz=1", ""),
             ("limit=%ff", "/limit"),
