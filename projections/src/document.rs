@@ -28,7 +28,7 @@ pub struct Field {
     pub name: Cow<'static, str>,
     pub kind: FieldKind,
     /// Most documents have [`Key::Null`] in it: no index that begins with it has them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_rare: bool,
 }
 

@@ -80,6 +80,8 @@ fn fields_read_back_from_their_json() {
         assert_eq!(serde_json::from_str::<Vec<Field>>(&json).unwrap(), fold.fields());
     }
     assert_eq!(serde_json::to_string(&Field::id("agent_id")).unwrap(), r#"{"name":"agent_id","kind":"id"}"#);
+    let rare = Field::id("agent_id").rare();
+    assert_eq!(serde_json::to_string(&rare).unwrap(), r#"{"name":"agent_id","kind":"id","is_rare":true}"#);
 }
 
 fn key_of(kind: FieldKind, fact: &Value) -> Key {

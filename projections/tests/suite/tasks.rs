@@ -212,7 +212,7 @@ fn tasks_are_found_by_agent_requester_conversation_status_priority_and_readiness
         [
             Field::id("agent_id"),
             Field::id("requested_by"),
-            Field::id("conversation_id"),
+            Field::id("conversation_id").rare(),
             Field::text("status"),
             Field::integer("priority"),
             Field::time("ready_at"),
