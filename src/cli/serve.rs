@@ -8,7 +8,7 @@ use tracing::info;
 use crate::{
     app::App,
     config::Settings,
-    http::{self, describe::describe, headers::secure, metrics},
+    http::{self, describe::describe, headers::secure, line, metrics},
 };
 
 /// Requests and tasks that run when a stop is asked for may take this long to end.
@@ -62,6 +62,7 @@ async fn serve(settings: &Settings, engine: &Runtime) -> anyhow::Result<()> {
             .wrap(from_fn(metrics::measure))
             .configure(|config| http::configure(config, &api, &health))
     })
+    .on_connect(line::keep)
     .workers(workers)
     .client_request_timeout(HEAD_TIMEOUT)
     .shutdown_timeout(STOP_PATIENCE_S)

@@ -138,41 +138,34 @@ impl From<DispatchError> for Problem {
                 Self::precondition_failed(format!("The resource is at sequence {sequence} by now."))
             }
             DispatchError::Contended => Self::conflict("Others changed the resource at the same time. Try again."),
-            DispatchError::TimedOut => Self::unavailable(
-                "The command has not finished in time. Sent again under the same key, it answers its first result.",
-                RETRY_AFTER_S,
-            ),
+            DispatchError::TimedOut => {
+                Self::unavailable(format!("The command has not finished in time. {AGAIN}"), RETRY_AFTER_S)
+            }
             DispatchError::Reused => Self::unprocessable("This key was used for another request.", Vec::new()),
             DispatchError::TooLarge(reason) => Self::unprocessable(sentence(&reason), Vec::new()),
             DispatchError::Unavailable(error) => Self::not_recorded(error),
-            DispatchError::Keys(_) => Self::unavailable(NO_KEYS, RETRY_AFTER_S),
+            DispatchError::Keys(_) => Self::unavailable(format!("{NO_KEYS} {AGAIN}"), RETRY_AFTER_S),
             error @ DispatchError::Corrupt(_) => Self::internal(error),
         }
     }
 }
 
+const NO_KEYS: &str = "The keys that the log is sealed with cannot be had.";
 /// An earlier attempt of the same command may stand all the same.
-const NO_KEYS: &str = "The keys that the log is sealed with cannot be had. Try again under the same key.";
+const AGAIN: &str = "It may have been carried out all the same: sent again under its Idempotency-Key it is carried out once, and \
+                     without one, look first.";
 
 impl Problem {
     /// Why the log did not acknowledge a change, and what to do. None of these says that nothing was written: an attempt whose answer
     /// was lost may have been, before the one that failed in this way.
     fn not_recorded(error: StoreError) -> Self {
-        let detail = match &error {
-            StoreError::Full(_) => {
-                "The disk of the log is full. Once there is room, send it again under the same key: it is carried out once."
-            }
-            StoreError::Busy(_) => {
-                "The log is being held by somebody else. Sent again under the same key, the command is carried out once."
-            }
-            StoreError::Refused(_) => {
-                "The database of the log refused. Sent again under the same key, the command is carried out once."
-            }
-            StoreError::Unreachable(_) | StoreError::Commit(_) | StoreError::Closed => {
-                "The log cannot be reached. Sent again under the same key, the command is carried out once."
-            }
+        let why = match &error {
+            StoreError::Full(_) => "The disk of the log is full.",
+            StoreError::Busy(_) => "The log is being held by somebody else.",
+            StoreError::Refused(_) => "The database of the log refused.",
+            StoreError::Unreachable(_) | StoreError::Commit(_) | StoreError::Closed => "The log cannot be reached.",
         };
-        Self::unavailable(detail, RETRY_AFTER_S).because(error)
+        Self::unavailable(format!("{why} {AGAIN}"), RETRY_AFTER_S).because(error)
     }
 }
 
@@ -192,7 +185,7 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Unavailable(error) => Self::unavailable("The log cannot be read.", RETRY_AFTER_S).because(error),
-            ReadError::Keys(_) => Self::unavailable(NO_KEYS, RETRY_AFTER_S),
+            ReadError::Keys(_) => Self::unavailable(format!("{NO_KEYS} Try again."), RETRY_AFTER_S),
             error @ ReadError::Corrupt { .. } => Self::internal(error),
         }
     }
@@ -225,28 +218,24 @@ mod tests {
     }
 
     #[rstest]
-    #[case::full(
-        StoreError::Full(told()),
-        "The disk of the log is full. Once there is room, send it again under the same key"
-    )]
-    #[case::busy(StoreError::Busy(told()), "The log is being held by somebody else. Sent again under the same key")]
-    #[case::refused(StoreError::Refused(told()), "Sent again under the same key, the command is carried out once.")]
-    #[case::unreachable(
-        StoreError::Unreachable(told()),
-        "Sent again under the same key, the command is carried out once."
-    )]
+    #[case::full(StoreError::Full(told()), "The disk of the log is full.")]
+    #[case::busy(StoreError::Busy(told()), "The log is being held by somebody else.")]
+    #[case::refused(StoreError::Refused(told()), "The database of the log refused.")]
+    #[case::unreachable(StoreError::Unreachable(told()), "The log cannot be reached.")]
     fn a_command_that_was_not_acknowledged_says_what_became_of_it(#[case] error: StoreError, #[case] says: &str) {
         let problem = Problem::from(DispatchError::Unavailable(error));
         assert_eq!(problem.status().as_u16(), 503);
         let detail = problem.detail().unwrap();
-        assert!(detail.contains(says) && !detail.contains("sda1"), "{detail}");
+        assert_eq!(detail, format!("{says} {AGAIN}"));
         assert!(problem.causes().join(": ").contains("sda1"), "the log is told why");
     }
 
     #[test]
     fn missing_keys_are_not_taken_for_a_log_that_is_away() {
-        for problem in [Problem::from(DispatchError::Keys("no".into())), Problem::from(ReadError::Keys("no".into()))] {
-            assert_eq!((problem.status().as_u16(), problem.detail()), (503, Some(NO_KEYS)));
+        let (written, read) = (DispatchError::Keys("no".into()), ReadError::Keys("no".into()));
+        for (problem, help) in [(Problem::from(written), AGAIN), (Problem::from(read), "Try again.")] {
+            let told = format!("{NO_KEYS} {help}");
+            assert_eq!((problem.status().as_u16(), problem.detail()), (503, Some(&*told)));
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod describe;
 pub mod events;
 pub mod headers;
 pub mod json;
+pub mod line;
 pub mod metrics;
 pub mod notifications;
 pub mod ops;

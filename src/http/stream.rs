@@ -4,14 +4,18 @@ use bytes::Bytes;
 use futures_util::stream;
 use marvin_domain::{Envelope, Position};
 use serde::Deserialize;
-use std::{fmt::Write, sync::Arc, time::Duration};
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio::{sync::mpsc, task::AbortHandle};
+use std::{collections::VecDeque, fmt::Write, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
 
 use super::{
     api::Api,
     caller::Caller,
     cloudevents::{Selection, Sight, event_type},
+    line::Line,
     problem::Problem,
     query::Query,
 };
@@ -24,6 +28,10 @@ use crate::{
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A comment keeps proxies from closing a quiet feed.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// Sent at once, or one event where that is longer: what was handed over cannot be taken back when somebody is erased.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// A feed that is to end says so to a reader who reads; after this its connection is ended.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 #[derive(Debug, Deserialize)]
@@ -36,13 +44,24 @@ pub struct Follow {
 
 struct Feed {
     api: web::Data<Api>,
-    health: web::Data<Health>,
-    caller: Caller,
+    /// None once the feed is to end.
+    caller: watch::Receiver<Option<Caller>>,
     pages: Pages,
+    /// Opened, and not sent yet.
+    unsent: VecDeque<Arc<Envelope>>,
     selection: Selection,
-    check: tokio::time::Interval,
     last_sent: Instant,
     begun: bool,
+    /// Ends with the feed.
+    _watched: AbortOnDrop,
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// `GET /api/v1/events/stream`: resumes behind `Last-Event-ID`, else behind `after`, else from the beginning.
@@ -56,10 +75,12 @@ pub async fn follow(
     let selection = Selection::parse(query.types.as_deref(), query.subject.as_deref())?;
     let after = last_event_id(&request)?.or(query.after).unwrap_or(0);
     api.check_after(after).await?;
-    let mut check = interval(CHECK_INTERVAL);
-    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let pages = Pages::of(Subscription::page_by_page(api.tail.clone(), after));
-    let feed = Feed { api, health, caller, pages, selection, check, last_sent: Instant::now(), begun: false };
+    let (sender, caller) = watch::channel(Some(caller));
+    let line = request.conn_data::<Line>().cloned();
+    let watched = AbortOnDrop(tokio::spawn(watch_over(api.clone(), health, sender, line)).abort_handle());
+    let (unsent, last_sent) = (VecDeque::new(), Instant::now());
+    let feed = Feed { api, caller, pages, unsent, selection, last_sent, begun: false, _watched: watched };
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -76,13 +97,13 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, Problem> {
     position.map(Some).ok_or_else(|| Problem::malformed("Last-Event-ID is the position of an event."))
 }
 
-/// Opens a page when it is asked for, in a task of its own: looking at the reader's rights meanwhile must not begin it anew. Nothing
+/// Opens a page when it is asked for, in a task of its own: what else happens meanwhile must not begin it anew. Nothing
 /// is opened for a reader who does not read: whose words it is may be erased before.
 struct Pages {
     asked: mpsc::Sender<()>,
     is_asked: bool,
     opened: mpsc::Receiver<Vec<Arc<Envelope>>>,
-    opening: AbortHandle,
+    _opening: AbortOnDrop,
 }
 
 impl Pages {
@@ -94,7 +115,7 @@ impl Pages {
                 && pages.send(page).await.is_ok()
             {}
         });
-        Self { asked, is_asked: false, opened, opening: opening.abort_handle() }
+        Self { asked, is_asked: false, opened, _opening: AbortOnDrop(opening.abort_handle()) }
     }
 
     /// None when the log cannot be read. Safe to cancel.
@@ -109,9 +130,31 @@ impl Pages {
     }
 }
 
-impl Drop for Pages {
-    fn drop(&mut self) {
-        self.opening.abort();
+/// Looks after a feed for as long as it lasts, whether or not its reader reads: ends it with the reader's rights, or with the server.
+async fn watch_over(
+    api: web::Data<Api>,
+    health: web::Data<Health>,
+    caller: watch::Sender<Option<Caller>>,
+    line: Option<Line>,
+) {
+    let mut check = interval(CHECK_INTERVAL);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        check.tick().await;
+        // A feed has no end of its own: a stopping server would wait for it in vain.
+        if health.phase() == Phase::Draining {
+            break;
+        }
+        let Some(token) = caller.borrow().as_ref().map(|caller| caller.token.clone()) else { break };
+        match api.identify(token).await {
+            Ok(Some(now)) => drop(caller.send_replace(Some(now))),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    caller.send_replace(None);
+    sleep(END_PATIENCE).await;
+    if let Some(line) = line {
+        line.end();
     }
 }
 
@@ -123,38 +166,39 @@ impl Feed {
             return Some(Bytes::from_static(b": hello\n\n"));
         }
         loop {
+            let chunk = self.render()?;
+            if !chunk.is_empty() {
+                self.last_sent = Instant::now();
+                return Some(chunk.into());
+            }
             tokio::select! {
                 biased;
-                _ = self.check.tick() => {
-                    // A feed has no end of its own: a stopping server would wait for it in vain.
-                    if self.health.phase() == Phase::Draining {
-                        return None;
-                    }
-                    self.caller = self.api.identify(self.caller.token.clone()).await.ok()??;
-                    if self.last_sent.elapsed() >= COMMENT_INTERVAL {
-                        self.last_sent = Instant::now();
-                        return Some(Bytes::from_static(b": still here\n\n"));
-                    }
+                changed = self.caller.changed() => changed.ok()?,
+                () = sleep_until(self.last_sent + COMMENT_INTERVAL) => {
+                    self.last_sent = Instant::now();
+                    return Some(Bytes::from_static(b": still here\n\n"));
                 }
-                events = self.pages.next() => {
-                    let mut events = events?;
-                    // Opened while this reader did not read.
-                    self.api.tail.forget_erased(&mut events);
-                    let sight = Sight::of(&self.caller);
-                    let mut text = String::new();
-                    for envelope in events {
-                        if self.selection.takes(&envelope) && sight.sees(&envelope) {
-                            let data = sight.render(&envelope, &self.api.source);
-                            let (id, name) = (envelope.position, event_type(&envelope));
-                            write!(text, "id: {id}\nevent: {name}\ndata: {data}\n\n").expect("a string takes all text");
-                        }
-                    }
-                    if !text.is_empty() {
-                        self.last_sent = Instant::now();
-                        return Some(text.into());
-                    }
-                }
+                events = self.pages.next() => self.unsent.extend(events?),
             }
         }
+    }
+
+    /// Some of what is unsent, as its reader may see it now. None once the feed is to end.
+    fn render(&mut self) -> Option<String> {
+        let caller = self.caller.borrow_and_update();
+        let sight = Sight::of(caller.as_ref()?);
+        // Opened while this reader did not read, perhaps.
+        self.api.tail.forget_erased(self.unsent.make_contiguous());
+        let mut text = String::new();
+        while text.len() < CHUNK_BYTES
+            && let Some(envelope) = self.unsent.pop_front()
+        {
+            if self.selection.takes(&envelope) && sight.sees(&envelope) {
+                let data = sight.render(&envelope, &self.api.source);
+                let (id, name) = (envelope.position, event_type(&envelope));
+                write!(text, "id: {id}\nevent: {name}\ndata: {data}\n\n").expect("a string takes all text");
+            }
+        }
+        Some(text)
     }
 }

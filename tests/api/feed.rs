@@ -1,8 +1,13 @@
 //! The live feed: the same events as a pull, resumed at any point, ended with the reader's rights.
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use socket2::{Domain, Socket, Type};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
 
-use crate::support::{Client, Feed, Server, eventually};
+use crate::support::{Client, DEADLINE, Feed, Server, eventually};
 
 /// Rights are looked at twice a second; the rest is leave for a busy machine.
 const END_MAX: Duration = Duration::from_secs(3);
@@ -158,24 +163,62 @@ async fn a_server_that_stops_ends_its_feeds_and_itself() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
-#[tokio::test]
-async fn a_reader_who_had_stopped_reading_gets_no_words_of_who_was_erased_meanwhile() {
-    const MARKER: &str = "bob's words";
-    /// Three pages, of which the buffers of a connection hold one.
-    const TASKS: usize = 14;
-    let server = Server::start();
-    let admin = Client::admin(&server).await;
+/// A reader whose side of the connection holds little, and who has read the answer's head and not gone on.
+fn stalled(server: &Server, reader: &Client, query: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let address: SocketAddr = server.address().parse().unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    let (address, cookie) = (server.address(), reader.cookie());
+    let path = format!("/api/v1/events/stream{query}");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nCookie: {cookie}\r\n\r\n").unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    stream
+}
+
+/// Everything that still comes over the connection, until it ends.
+async fn rest(mut stream: TcpStream) -> Vec<u8> {
+    let reading = tokio::task::spawn_blocking(move || {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (mut rest, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
+        loop {
+            match stream.read(&mut piece) {
+                Ok(0) => return rest,
+                Ok(count) => rest.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return rest,
+                Err(error) => panic!("the connection goes on: {error}"),
+            }
+        }
+    });
+    reading.await.unwrap()
+}
+
+/// Tasks whose words are far more than a connection holds. Answers the position of the last.
+async fn many_words(server: &Server, words: &str) -> (Client, Client, u64) {
+    const TASKS: usize = 200;
+    let admin = Client::admin(server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
     let bob = admin.colleague("bob", &["member"]).await;
-    let words = MARKER.repeat(2_000_000 / MARKER.len());
+    let words = words.repeat(100_000 / words.len());
     let mut last = 0;
     for _ in 0..TASKS {
         last = bob.submit(&agent, json!(words)).await.position();
     }
-    let path = "/api/v1/events/stream?types=task.submitted";
-    let mut feed = admin.request(reqwest::Method::GET, path).send().await.unwrap();
-    // The first words come, and then nobody reads on.
-    while !String::from_utf8_lossy(&feed.chunk().await.unwrap().unwrap()).contains(MARKER) {}
+    (admin, bob, last)
+}
+
+const MARKER: &str = "bob's words";
+/// What a connection may hold whose reader does not read: the sending side by itself, and a chunk.
+const HELD_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+#[tokio::test]
+async fn a_reader_who_had_stopped_reading_gets_no_words_of_who_was_erased_meanwhile() {
+    let server = Server::start();
+    let (admin, bob, last) = many_words(&server, MARKER).await;
+    let stream = stalled(&server, &admin, "?types=task.submitted");
     tokio::time::sleep(Duration::from_secs(1)).await;
     admin.delete(&format!("/api/v1/users/{}", bob.user_id())).await.expect(200);
     eventually("the words are gone", async || {
@@ -184,18 +227,34 @@ async fn a_reader_who_had_stopped_reading_gets_no_words_of_who_was_erased_meanwh
         (event["data"]["erased"] == true).then_some(())
     })
     .await;
+    let reading = tokio::spawn(rest(stream));
+    // Everything was sent by the time that a feed which begins now has got there.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    admin.delete("/api/v1/session").await.expect(204);
+    let told = String::from_utf8_lossy(&reading.await.unwrap()).into_owned();
+    assert!(told.contains(&format!("id: {last}\n")) && told.contains(r#""erased":true"#));
+    let words = told.matches(MARKER).count() * MARKER.len();
+    assert!((1..=HELD_BYTES_MAX).contains(&words), "{words} bytes of {} were sent", told.len());
+}
 
-    let (mut rest, begins) = (Vec::new(), format!("id: {last}\n"));
-    let mut is_last = false;
-    while !(is_last && rest.ends_with(b"\n\n")) {
-        rest.extend_from_slice(&feed.chunk().await.unwrap().unwrap());
-        if let Some(at) = rest.windows(begins.len()).position(|id| id == begins.as_bytes()).filter(|_| !is_last) {
-            is_last = true;
-            rest.drain(..at);
-        } else if !is_last {
-            rest.drain(..rest.len().saturating_sub(begins.len()));
-        }
-    }
-    let told = String::from_utf8_lossy(&rest).into_owned();
-    assert!(told.contains(r#""erased":true"#) && !told.contains(MARKER), "{:.300}", told);
+#[tokio::test]
+async fn a_feed_ends_with_its_readers_rights_though_nobody_reads_it() {
+    let server = Server::start();
+    let (admin, _, last) = many_words(&server, MARKER).await;
+    let stream = stalled(&server, &admin, "?types=task.submitted");
+    admin.delete("/api/v1/session").await.expect(204);
+    tokio::time::sleep(END_MAX).await;
+    let told = rest(stream).await;
+    assert!(told.len() <= HELD_BYTES_MAX, "{} bytes came", told.len());
+    assert!(!String::from_utf8_lossy(&told).contains(&format!("id: {last}\n")));
+}
+
+#[tokio::test]
+async fn a_server_that_stops_waits_for_no_reader_who_does_not_read() {
+    let server = Server::start();
+    let (admin, _, _) = many_words(&server, MARKER).await;
+    let _stream = stalled(&server, &admin, "?types=task.submitted");
+    let begun = Instant::now();
+    tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }

@@ -46,7 +46,7 @@ async fn a_full_disk_refuses_for_a_while_and_loses_nothing() {
         refused.problem(503);
         assert_eq!(refused.header("retry-after"), "1");
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains("Sent again under the same key"), "{detail}");
+        assert!(detail.contains("sent again under its Idempotency-Key it is carried out once"), "{detail}");
     }
     admin.get("/healthz").await.expect(200);
     limit_files(&server, "unlimited");

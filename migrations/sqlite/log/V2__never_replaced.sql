@@ -8,5 +8,6 @@ WHEN EXISTS (
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 
 CREATE TRIGGER incarnations_are_never_replaced BEFORE INSERT ON incarnations
-WHEN EXISTS (SELECT 1 FROM incarnations WHERE id = NEW.id OR rowid = NEW.rowid)
+-- Before it is inserted, a row without a rowid of its own has one below 1.
+WHEN EXISTS (SELECT 1 FROM incarnations WHERE id = NEW.id OR (NEW.rowid > 0 AND rowid = NEW.rowid))
 BEGIN SELECT RAISE(ABORT, 'incarnations are append-only'); END;

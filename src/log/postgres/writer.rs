@@ -68,7 +68,6 @@ async fn run(writer: Arc<Mutex<Writer>>, queue: mpsc::Receiver<Waiting>) {
 }
 
 /// What a batch has been through.
-#[derive(Clone)]
 struct Tried {
     /// How long it is sent again counts from here.
     since: Instant,
@@ -152,9 +151,16 @@ impl Writer {
         // One command that it cannot take must not fail the others.
         if let (StoreError::Refused(_), [_, _, ..]) = (&error, batch) {
             for command in batch {
-                outcomes.extend(Box::pin(self.write(&[command], tried.clone())).await);
-                if let (None, Some(Err(AppendError::Unavailable(lost)))) = (&self.connection, outcomes.last()) {
-                    error = lost.clone();
+                let written = Box::pin(self.write(&[command], Tried::since(tried.since))).await.pop();
+                let Some(Err(AppendError::Unavailable(met))) = written else {
+                    outcomes.extend(written);
+                    continue;
+                };
+                let told = tried.lost.as_ref().unwrap_or(&met).clone();
+                outcomes.push(Err(AppendError::Unavailable(told)));
+                // Only what is wrong with one command is its own affair; all else would be met again by each, in turn.
+                if self.connection.is_none() || !matches!(met, StoreError::Refused(_)) {
+                    error = met;
                     break;
                 }
             }
