@@ -23,10 +23,6 @@ impl Skips {
         self.documents.extend(documents);
     }
 
-    pub fn positions(&self) -> impl Iterator<Item = Position> {
-        self.positions.iter().copied()
-    }
-
     pub fn holds(&self, position: Position) -> bool {
         self.positions.contains(&position)
     }

@@ -198,8 +198,12 @@ fn insert_all(connection: &Connection, append: &Append, now: DateTime<Utc>) -> r
 /// The triggers look before the indexes do, and see what INSERT OR REPLACE would hide from them.
 fn is_duplicate(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_CONSTRAINT_TRIGGER, SQLITE_CONSTRAINT_UNIQUE};
-    let codes = [SQLITE_CONSTRAINT_TRIGGER, SQLITE_CONSTRAINT_UNIQUE];
-    error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
+    match error.sqlite_error().map(|error| error.extended_code) {
+        Some(SQLITE_CONSTRAINT_UNIQUE) => true,
+        // Another one says that positions have a gap.
+        Some(SQLITE_CONSTRAINT_TRIGGER) => error.to_string().contains("append-only"),
+        _ => false,
+    }
 }
 
 fn has_event(connection: &Connection, stream: StreamId, sequence: Sequence) -> rusqlite::Result<bool> {

@@ -12,9 +12,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{
-    State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, board::choose, pace::Paces, skips::build_anew,
-};
+use super::{State, Stopped, Table, TableRow, ViewError, ViewId, ViewStore, board::choose, pace::Paces};
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     duty::{Duties, Held},
@@ -182,13 +180,14 @@ impl Projections {
         self.one(name).await
     }
 
-    /// Takes the event at which the projection is stopped out of it, for good: a rebuild passes over it as well, and one that is
-    /// beyond it begins anew. The log keeps the reason, in the words of the administrator.
+    /// Takes the event at which the projection is stopped out of it, for good: a rebuild passes over it as well. The log keeps
+    /// the reason, in the words of the administrator.
     ///
     /// Repeated under its command id it answers its first result, and does what a crash had left undone.
     ///
     /// # Errors
-    /// `Conflict` unless a table of this version is stopped at that very event, and when that cannot even be read or is in the table;
+    /// `Conflict` unless a table of this version is stopped at that very event, while a rebuild is not, and when the event cannot even
+    /// be read or is in the table;
     /// `Unknown`, `View` or `Dispatch`.
     pub async fn skip(
         &self,
@@ -207,6 +206,14 @@ impl Projections {
         if stopped.iter().all(|row| row.checkpoint.position >= position) {
             return Err(AdminError::Conflict("this event is in the table already: nobody knows which one stopped it"));
         }
+        // It knows of no skip until it begins again, and what it makes takes the place of what is stopped.
+        let own = self.own(view).await?;
+        let goes_on = |row: &TableRow| row.state == State::Building && !stopped.iter().any(|it| it.table == row.table);
+        if own.iter().any(goes_on) {
+            return Err(AdminError::Conflict(
+                "a rebuild is under way that may well take this event: call it off first",
+            ));
+        }
         match self.tail.read(position.saturating_sub(1), 1).await {
             Err(ReadError::Corrupt { .. }) => {
                 return Err(AdminError::Conflict("nobody can read this event, so passing over it would not help"));
@@ -216,8 +223,14 @@ impl Projections {
         let (name, version, reason) = (view.name.to_owned(), view.version, Reason { reason });
         let skip = ProjectionCommand::Skip { name, version, position, administrator, reason };
         let receipt = self.dispatcher.dispatch(meta, &[skip.directed()]).await?;
+        // A rebuild would go on from there.
+        for row in own.iter().filter(|row| row.state == State::Cancelled && row.checkpoint.position >= position) {
+            match self.store.retire(&row.table).await {
+                Err(ViewError::Gone) => {}
+                retired => retired?,
+            }
+        }
         // Only now: whoever goes on has to find the skip in the log.
-        build_anew(&*self.store, view, self.tail.log_end(), |row| row.checkpoint.position >= position).await?;
         self.resume_tables(stopped.iter().map(|row| &row.table)).await?;
         Ok(receipt)
     }

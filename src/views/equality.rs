@@ -278,7 +278,7 @@ impl Comparer {
         }
         self.look_again(pair, doubtful, &mut findings).await?;
         let unreplayed = pair.unreplayed.clone();
-        let lost_indexes = self.live.lost_indexes(&table).await?;
+        let lost_indexes = self.live.lost_indexes(&table).await.map_err(|error| Side::Live.failed(error))?;
         let unreadable = None;
         Ok(Comparison { table, position, documents, findings, stopped, unreplayed, unreadable, lost_indexes })
     }

@@ -14,7 +14,7 @@ use super::{
     board::called_off,
     dropper::Dropper,
     projector::{Ground, Projector, Told, key, name_of},
-    skips::{build_anew, skips},
+    skips::skips,
 };
 use crate::{
     cache::{Cache, publisher::Publisher},
@@ -172,10 +172,6 @@ impl Keeper {
         watch.dropper.look(&rows);
         let mut mine: Vec<TableRow> = rows.into_iter().filter(|row| row.table.is_of(self.view)).collect();
         self.end_unkept(watch, &mine).await;
-        if watch.running.len() > 1 && self.tell_of_skips(watch).await? {
-            let rows = store.tables().await?;
-            mine = rows.into_iter().filter(|row| row.table.is_of(self.view)).collect();
-        }
         for row in mine.iter_mut().filter(|row| row.state.is_kept_up()) {
             if row.stopped.is_some() && watch.is_first {
                 store.resume(&row.table).await?;
@@ -191,8 +187,12 @@ impl Keeper {
         let (mut is_live, mut building) = (mine.iter().any(|row| row.state == State::Live), None);
         for row in mine.iter().filter(|row| row.state == State::Building) {
             if row.checkpoint.position >= enough && row.stopped.is_none() {
-                self.switch(row, &watch.tenure).await?;
-                is_live = true;
+                if self.is_folded_under_todays_skips(watch, row).await? {
+                    self.switch(row, &watch.tenure).await?;
+                    is_live = true;
+                } else {
+                    self.build_anew(watch, row, head).await?;
+                }
             } else if row.stopped.is_none() {
                 building = Some((row.checkpoint.position, row.target));
             }
@@ -267,27 +267,26 @@ impl Keeper {
         }
     }
 
-    /// Whoever knows nothing of an event that was taken out, because it was another table that stopped there, goes on without it;
-    /// or begins anew, where it has come beyond it by now. True when there was one.
-    async fn tell_of_skips(&self, watch: &mut Watch) -> Result<bool, ViewError> {
-        let skips = self.skips().await?;
-        let mut knew = HashMap::new();
-        for (table, mut running) in watch.running.extract_if(|_, running| running.skips != skips) {
-            knew.insert(table, mem::take(&mut running.skips));
-            running.end().await.ok();
-        }
-        let is_new = |table: &Table, position| knew.get(table).is_some_and(|knew: &Skips| !knew.holds(position));
-        let has_skipped = |row: &TableRow| {
-            skips.positions().any(|position| position <= row.checkpoint.position && is_new(&row.table, position))
-        };
-        let head = *self.parts.ground.head.borrow();
-        build_anew(&*self.parts.ground.store, self.view, head, has_skipped).await?;
-        Ok(!knew.is_empty())
-    }
-
     /// The view's name in `/readyz`.
     fn part(&self) -> String {
         format!("view:{}", self.view.name)
+    }
+
+    /// Whether no event was taken out since its projector began: it may have taken one.
+    async fn is_folded_under_todays_skips(&self, watch: &Watch, row: &TableRow) -> Result<bool, ViewError> {
+        let skips = self.skips().await?;
+        Ok(watch.running.get(&row.table).is_some_and(|running| running.skips == skips))
+    }
+
+    async fn build_anew(&self, watch: &mut Watch, row: &TableRow, head: Position) -> Result<(), ViewError> {
+        if let Some(running) = watch.running.remove(&row.table) {
+            running.end().await.ok();
+        }
+        warn!(table = %row.table, "an event was taken out while it was built: it is built anew");
+        let store = &*self.parts.ground.store;
+        store.retire(&row.table).await?;
+        store.begin(self.view, head).await?;
+        Ok(())
     }
 
     /// Lets readers have what has caught up.

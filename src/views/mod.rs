@@ -320,6 +320,12 @@ pub trait ViewStore: Send + Sync {
     /// `Unavailable`, or `Gone` when the table is not building: it may be live by now.
     async fn cancel(&self, table: &Table) -> Result<(), ViewError>;
 
+    /// Says of a table that is building or was called off that nobody goes on from it. It is dropped when nobody read it for a day.
+    ///
+    /// # Errors
+    /// `Unavailable`, or `Gone` when the table is neither: it may be live by now.
+    async fn retire(&self, table: &Table) -> Result<(), ViewError>;
+
     /// Drops a table in whatever state, with its line in the registry; also one that is not there. It is gone for everyone at
     /// once; to clear a large one away may take minutes, in which nobody else has to wait.
     ///

@@ -1,13 +1,10 @@
-//! The events that administrators took out of a projection, read from the log before anything is folded; and what becomes of tables
-//! that have them already.
+//! The events that administrators took out of a projection, read from the log before anything is folded.
 use marvin_domain::{
     Position,
     projection::{self, Projection},
 };
 use marvin_projections::{Fold, Skips};
-use tracing::warn;
 
-use super::{State, TableRow, ViewError, ViewId, ViewStore};
 use crate::{
     dispatch::{DispatchError, Dispatcher},
     log::{ReadError, tail::Tail},
@@ -25,30 +22,6 @@ pub async fn skips(fold: &dyn Fold, dispatcher: &Dispatcher, tail: &Tail) -> Res
         skips.add(position, touched(fold, tail, position).await?);
     }
     Ok(skips)
-}
-
-/// Drops what has an event in it that was taken out of the projection since: tables that are being built, which are begun anew,
-/// and those that a rebuild would go on from. What serves stays; a rebuild is what mends it.
-///
-/// # Errors
-/// As [`ViewStore::drop_table`] and [`ViewStore::begin`].
-pub async fn build_anew(
-    store: &dyn ViewStore,
-    view: ViewId,
-    head: Position,
-    has_skipped: impl Fn(&TableRow) -> bool,
-) -> Result<(), ViewError> {
-    let is_unfinished = |row: &&TableRow| matches!(row.state, State::Building | State::Cancelled);
-    for row in store.tables().await?.iter().filter(|row| row.table.is_of(view)).filter(is_unfinished) {
-        if has_skipped(row) {
-            warn!(table = %row.table, "it has an event that was taken out, and is dropped");
-            store.drop_table(&row.table).await?;
-            if row.state == State::Building {
-                store.begin(view, head).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The documents that the event at `position` would have changed. None of one that nobody can read any more, or about which

@@ -348,6 +348,33 @@ async fn set_back(database: &Database, to: u64) {
     database.stranger().await.batch_execute(&sql).await.unwrap();
 }
 
+/// As a log that went on after it was set back: it has grown past where others had followed it.
+#[tokio::test]
+async fn a_log_in_the_database_that_tells_other_events_stops_the_start() {
+    let database = Database::shared();
+    let server = first_node(&database);
+    let admin = Client::admin(&server).await;
+    let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    let kept = admin.head().await;
+    admin.task_done(&agent, json!("marker")).await;
+    let head = admin.head().await;
+    views_reach(&admin, head).await;
+    let stopped = server.stop();
+    set_back(&database, kept).await;
+    let grown = format!(
+        "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id, \
+             command_id, command_index, recorded_at) \
+         SELECT place, aggregate_type, gen_random_uuid(), 1, event_type, event_version, payload, metadata, gen_random_uuid(), \
+             gen_random_uuid(), 0, recorded_at \
+         FROM events, generate_series({kept} + 1, {head} + 5) AS place WHERE position = {kept}"
+    );
+    database.stranger().await.batch_execute(&grown).await.unwrap();
+    let refused = stopped.launch().run(&["serve"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("position {head} (")) && said.contains("holds another event there"), "{said}");
+}
+
 #[tokio::test]
 async fn a_log_in_the_database_that_was_set_back_stops_the_start_until_it_is_accepted() {
     let database = Database::shared();

@@ -144,6 +144,9 @@ impl ViewStore for Weather {
     async fn cancel(&self, table: &Table) -> Result<(), ViewError> {
         self.inner.cancel(table).await
     }
+    async fn retire(&self, table: &Table) -> Result<(), ViewError> {
+        self.inner.retire(table).await
+    }
     async fn lost_indexes(&self, table: &Table) -> Result<u64, ViewError> {
         self.inner.lost_indexes(table).await
     }

@@ -123,7 +123,7 @@ impl Writer {
         let deadline = tried.since + RESEND_PATIENCE;
         let mut pause = RECONNECT_INITIAL;
         let error = loop {
-            match self.attempt(batch).await {
+            match self.attempt(batch, &mut tried).await {
                 Ok(outcomes) => {
                     let last = outcomes.iter().flatten().map(|receipt| receipt.position).max();
                     advance(&self.head, last.unwrap_or(0));
@@ -135,7 +135,6 @@ impl Writer {
                         break error;
                     }
                     warn!(error = %chain(&error), commands = batch.len(), "a batch is sent again");
-                    tried.lost = Some(error);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RECONNECT_MAX);
                 }
@@ -174,15 +173,16 @@ impl Writer {
         outcomes
     }
 
-    async fn attempt(&mut self, batch: &[&Append]) -> Result<Vec<Outcome>, StoreError> {
+    async fn attempt(&mut self, batch: &[&Append], tried: &mut Tried) -> Result<Vec<Outcome>, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connected::new(&self.postgres).await?,
         };
         let answer = connection.append(batch).await;
-        // Kept only when it answered: what a refused statement left on the wire is its end, too.
-        if !matches!(answer, Err(StoreError::Unreachable(_))) {
-            self.connection = Some(connection);
+        match &answer {
+            Err(error @ StoreError::Unreachable(_)) => tried.lost = Some(error.clone()),
+            // Kept only when it answered: what a refused statement left on the wire is its end, too.
+            _ => self.connection = Some(connection),
         }
         answer
     }

@@ -171,6 +171,10 @@ impl ViewStore for PostgresViews {
         registry::cancel(self, table).await
     }
 
+    async fn retire(&self, table: &Table) -> Result<(), ViewError> {
+        registry::retire(self, table).await
+    }
+
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
         registry::drop_table(self, table).await
     }

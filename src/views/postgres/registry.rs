@@ -196,6 +196,11 @@ pub async fn cancel(views: &PostgresViews, table: &Table) -> Result<(), ViewErro
     change(views, table, &format!("{update} WHERE {IS_TABLE} AND state = 'building'")).await
 }
 
+pub async fn retire(views: &PostgresViews, table: &Table) -> Result<(), ViewError> {
+    let update = "UPDATE $S.tables SET state = 'retired', read_at = clock_timestamp()";
+    change(views, table, &format!("{update} WHERE {IS_TABLE} AND state IN ('building', 'cancelled')")).await
+}
+
 /// # Errors
 /// `Gone` when it changes nothing.
 async fn change(views: &PostgresViews, table: &Table, update: &str) -> Result<(), ViewError> {

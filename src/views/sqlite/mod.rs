@@ -192,6 +192,10 @@ impl ViewStore for SqliteViews {
         self.change(table, registry::cancel).await
     }
 
+    async fn retire(&self, table: &Table) -> Result<(), ViewError> {
+        self.change(table, registry::retire).await
+    }
+
     async fn drop_table(&self, table: &Table) -> Result<(), ViewError> {
         self.change(table, |connection, table| Ok(registry::begin_drop(connection, table)?)).await?;
         self.clear_away(table).await

@@ -208,6 +208,15 @@ pub fn cancel(connection: &Connection, table: &Table) -> Result<(), ViewError> {
     if changed == 0 { Err(ViewError::Gone) } else { Ok(()) }
 }
 
+pub fn retire(connection: &Connection, table: &Table) -> Result<(), ViewError> {
+    let sql = format!(
+        "UPDATE tables SET state = 'retired', read_at = {NOW_MS} WHERE {IS_TABLE} AND state IN ('building', 'cancelled')"
+    );
+    let changed =
+        connection.execute(&sql, params![table.name, table.version, table.build]).map_err(StoreError::from)?;
+    if changed == 0 { Err(ViewError::Gone) } else { Ok(()) }
+}
+
 pub fn set_stopped(connection: &Connection, table: &Table, stopped: Option<&Stopped>) -> Result<(), ViewError> {
     let (position, reason) = stopped.map(|stopped| (stopped.position.cast_signed(), stopped.reason.as_str())).unzip();
     let sql =

@@ -33,6 +33,26 @@ async fn sqlite_refuses_to_change_delete_or_replace_an_event() {
     assert_eq!(positions(&*subject.log).await, [1, 2]);
 }
 
+/// As the first version of the program left it.
+#[tokio::test]
+async fn an_older_file_gets_what_refuses_a_replacing() {
+    let subject = Adapter::Sqlite.log().await;
+    subject.log.append(append(stream(), 0, 2)).await.unwrap();
+    let Subject { home: Home::File(directory), log } = subject else { unreachable!() };
+    drop(log);
+    let path = directory.path().join("log.db");
+    let stranger = rusqlite::Connection::open(&path).unwrap();
+    let older = "DROP TRIGGER events_are_never_replaced; DROP TRIGGER incarnations_are_never_replaced; \
+                 DELETE FROM refinery_schema_history WHERE version = 2";
+    stranger.execute_batch(older).unwrap();
+    let log = SqliteLog::open(&path).unwrap();
+    let replacing = "INSERT OR REPLACE INTO events SELECT 3, aggregate_type, aggregate_id, 1, event_type, event_version, x'00', \
+                     metadata, event_id, x'01', 0, recorded_at FROM events WHERE position = 1";
+    let refused = stranger.execute(replacing, []).unwrap_err().to_string();
+    assert!(refused.contains("append-only"), "{refused}");
+    assert_eq!(positions(&log).await, [1, 2]);
+}
+
 const CHANGES: [&str; 5] = [
     "UPDATE events SET payload = '' WHERE position = 1",
     "DELETE FROM events WHERE position = 2",

@@ -99,6 +99,45 @@ async fn a_command_whose_first_answer_was_lost_is_not_taken_for_refused_by_a_loc
     assert!(exposed.send(&command).await.unwrap().unwrap().repeated);
 }
 
+/// The same for batches that were under way behind each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_commands_whose_answers_were_lost_none_is_taken_for_refused_by_a_lock() {
+    const WRITERS: usize = 12;
+    let exposed = Exposed::new().await;
+    let writers = (0..WRITERS).map(|_| {
+        let log = exposed.log.clone();
+        tokio::spawn(async move {
+            let stream = stream();
+            let mut expected = 0;
+            loop {
+                let command = append(stream, expected, 1);
+                let id = command.command_id;
+                match log.append(command).await {
+                    Ok(_) => expected += 1,
+                    Err(error) => return (id, Err(error)),
+                }
+            }
+        })
+    });
+    let writing = tokio::spawn(join_all(writers));
+    exposed.log.head().wait_for(|head| *head >= 20 * WRITERS as u64).await.unwrap();
+    let before = exposed.proxy.ended();
+    exposed.proxy.set(Weather::AnswersCut);
+    exposed.cut_once_more(before).await;
+    let stalled = Stalled::begin(&exposed.direct).await;
+    exposed.proxy.set(Weather::Fine);
+    let told: Vec<_> = writing.await.unwrap().into_iter().map(|writer| writer.unwrap()).collect();
+    stalled.end().await;
+    let mut written = 0;
+    for (id, outcome) in told {
+        if exposed.direct.log.find_command(id).await.unwrap().is_some() {
+            written += 1;
+            assert!(unreachable(&outcome), "{outcome:?}");
+        }
+    }
+    assert!(written > 1, "{written} commands were written whose answers were lost");
+}
+
 #[rstest]
 #[case::cut(Weather::Cut)]
 #[case::silent(Weather::Silent)]
@@ -216,6 +255,30 @@ async fn a_lock_held_for_too_long_is_told_and_writing_goes_on_once_it_is_free(#[
 const FULL_DISK: &str = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
     $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$; \
     CREATE TRIGGER full_disk BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
+
+/// A batch is refused, and then everything waits for a lock: to try each command by itself would take minutes.
+#[tokio::test]
+async fn a_batch_of_which_the_first_meets_a_held_lock_is_not_tried_one_by_one() {
+    const COMMANDS: usize = 12;
+    let subject = Adapter::Postgres.log().await;
+    let stranger = subject.database().stranger().await;
+    let weather = "CREATE SEQUENCE inserts; \
+        CREATE FUNCTION weather() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+            CASE nextval('inserts') WHEN 1 THEN RETURN NULL; WHEN 2 THEN RAISE EXCEPTION 'out of memory' USING ERRCODE = '53200'; \
+            ELSE RAISE EXCEPTION 'held' USING ERRCODE = 'lock_not_available'; END CASE; END $$; \
+        CREATE TRIGGER weather BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION weather()";
+    stranger.batch_execute(weather).await.unwrap();
+    let stalled = Stalled::begin(&subject).await;
+    let writing = join_all((0..COMMANDS).map(|_| subject.log.append(append(stream(), 0, 1))));
+    // All of them are handed in before the writer can go on, of whom the first writes by itself.
+    let (outcomes, ()) = tokio::join!(writing, stalled.end());
+    assert!(outcomes[0].is_ok(), "{:?}", outcomes[0]);
+    for outcome in &outcomes[1..] {
+        assert!(matches!(outcome, Err(AppendError::Unavailable(StoreError::Busy(_)))), "{outcome:?}");
+    }
+    let tried = stranger.query_one("SELECT last_value FROM inserts", &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(tried, 3, "the first, the batch, and one of it");
+}
 
 /// No test's disk is really full (among the recovery tests, one of embedded mode is): the server is made to say so.
 #[tokio::test]

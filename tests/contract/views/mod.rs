@@ -21,8 +21,13 @@ mod registry;
 mod shared;
 mod weather;
 
-const FIELDS: &[Field] =
-    &[Field::text("kind"), Field::integer("rank"), Field::id("owner"), Field::time("due_at"), Field::flag("unread")];
+const FIELDS: &[Field] = &[
+    Field::text("kind"),
+    Field::integer("rank"),
+    Field::id("owner").rare(),
+    Field::time("due_at"),
+    Field::flag("unread"),
+];
 const VIEW: ViewId = ViewId {
     name: "things",
     version: 1,
