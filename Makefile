@@ -40,12 +40,12 @@ test: ## install what is missing, then check and test everything; the last line 
 
 .PHONY: bench
 bench: ## measure against references of the same run, and print one table of ratios; about ten minutes
-	@.ci/need rust compiler postgres redis
+	@.ci/need rust compiler postgres redis rabbitmq
 	@.ci/bench
 
 .PHONY: services
-services: ## run a private PostgreSQL and Redis until Ctrl-C, and print how to use them
-	@.ci/need postgres redis
+services: ## run a private PostgreSQL, Redis and RabbitMQ until Ctrl-C, and print how to use them
+	@.ci/need postgres redis rabbitmq
 	@exec .ci/services show
 
 .PHONY: lint

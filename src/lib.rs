@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod agent;
 pub mod app;
+pub mod broker;
 pub mod cache;
 pub mod cli;
 pub mod config;

@@ -17,6 +17,7 @@ mod weather;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod broker;
 mod cache;
 mod checkpoints;
 mod duties;
