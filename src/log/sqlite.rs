@@ -96,9 +96,14 @@ impl EventLog for SqliteLog {
     async fn append(&self, append: Append) -> Result<Receipt, AppendError> {
         check_limits(&append)?;
         let caller = self.callers.clone();
-        let writing = self.database.write_whole(move |connection| insert(connection, &append, Utc::now()));
+        let writing = self.database.write_whole(move |connection| match insert(connection, &append, Utc::now()) {
+            Err(failed @ AppendError::Unavailable(_)) => Err(failed),
+            // It was judged by what stands in the transaction, and holds once that is committed.
+            judged => Ok(judged),
+        });
         let is_alone = Arc::strong_count(&caller) == 2;
-        let receipt = if is_alone { awake(writing).await? } else { writing.await? };
+        let judged = if is_alone { awake(writing).await } else { writing.await };
+        let receipt = judged??;
         drop(caller);
         self.head.send_if_modified(|head| {
             let moved = receipt.position > *head;

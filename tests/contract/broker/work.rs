@@ -101,6 +101,7 @@ async fn what_nobody_can_handle_is_laid_aside_and_holds_up_nothing(#[case] adapt
             is_done = true;
         }
     }
+    assert_eq!(deliveries, DELIVERIES_MAX);
     assert!(is_quiet(&mut consumer).await);
     let mut dead = subject.brokers[1].consume_dead().await.unwrap();
     let mut laid_aside = BTreeSet::new();

@@ -12,7 +12,7 @@ use std::sync::{
 };
 use tokio_postgres::Config;
 
-use super::{Adapter, Subject, append, append::Stalled, first, node, positions, stream};
+use super::{Adapter, Subject, append, append::Stalled, first, node, positions, stream, with_digest};
 use crate::{
     postgres::Database,
     proxy::{Proxy, Weather},
@@ -298,6 +298,29 @@ async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
         subject.log.append(command).await.unwrap();
     }
     assert_eq!(positions(&*subject.log).await, [1, 2, 3]);
+}
+
+/// The second is refused for the sake of the first, which then is not written either.
+#[tokio::test]
+async fn nobody_is_refused_for_what_stands_in_a_transaction_that_cannot_be_committed() {
+    let subject = Adapter::Sqlite.log().await;
+    let super::Home::File(directory) = &subject.home else { unreachable!("it is in a file") };
+    let stranger = Connection::open(directory.path().join("log.db")).unwrap();
+    let weather = "CREATE TABLE parents (id INTEGER PRIMARY KEY); \
+        CREATE TABLE children (id INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED); \
+        CREATE TRIGGER weather AFTER INSERT ON events BEGIN INSERT INTO children VALUES (1); END";
+    stranger.execute_batch(weather).unwrap();
+    let one = with_digest(append(stream(), 0, 1), "one");
+    let two = Append { digest: Some("two".into()), ..one.clone() };
+    let late = append(one.streams[0].stream, 0, 1);
+    let stalled = Stalled::begin(&subject).await;
+    let writing = join_all([one.clone(), two, late].map(|command| subject.log.append(command)));
+    let (outcomes, ()) = tokio::join!(writing, stalled.end());
+    for outcome in outcomes {
+        assert!(matches!(outcome, Err(AppendError::Unavailable(_))), "{outcome:?}");
+    }
+    stranger.execute_batch("DROP TRIGGER weather").unwrap();
+    assert_eq!(subject.log.append(one).await.unwrap().position, 1);
 }
 
 /// A power cut cannot be had here; what SQLite is asked to do about one can be read.
