@@ -1,4 +1,4 @@
-//! The composition root: joins the parts on the stores, and starts the loops.
+//! The composition root of a server: what it does beyond any node, and the loops of that.
 use actix_web::web;
 use chrono::Utc;
 use marvin_domain::{
@@ -7,24 +7,21 @@ use marvin_domain::{
     process,
     user::Role,
 };
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinHandle};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::{
     accounts::{AccountError, Accounts, NewUser},
-    agent::{Kinds, worker::Worker},
+    agent::worker::Worker,
     config::Settings,
     control,
-    dispatch::{CommandMeta, Dispatcher, observer::Observer},
+    dispatch::CommandMeta,
     duty::holder::Holder,
     erasure::Eraser,
     health::Health,
     http::api::Api,
-    log::{
-        subscription::{Follower, follow},
-        tail::Tail,
-    },
+    node::{self, Node},
     process::Process,
     security::{
         passwords::{Passwords, check_policy},
@@ -34,29 +31,21 @@ use crate::{
     setup::SetupTokens,
     stores::{StartError, Stores},
     views::{
-        ViewId,
         admin::{Projections, Standing},
-        board::Board,
-        documents::Documents,
         keeper::{Keeper, Parts},
         projector::Ground,
-        query::Views,
     },
 };
 
 /// Expired sessions are removed, and gauges are set, this often.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the start waits for views: those of a new instance are there at once, and a large one is built while it serves.
-const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
-
 /// Everything that runs in this process, until it is dropped or stopped.
 pub struct App {
     pub api: web::Data<Api>,
     pub health: Health,
     worker: Arc<Worker>,
-    loops: Vec<JoinHandle<()>>,
     holder: Arc<Holder>,
-    stores: Stores,
+    node: Node,
 }
 
 impl App {
@@ -65,82 +54,27 @@ impl App {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
-        let stores = Stores::open(settings).await?;
-        let (log, codec) = (stores.log.clone(), stores.codec.clone());
-        let health = Health::default();
-        let tail = Tail::new(log.clone(), codec.clone());
-        let dispatcher = Dispatcher::new(log.clone(), codec.clone());
-        // From before anything is cached, so that nothing appended later is missed.
-        let observer = Observer::new(dispatcher.clone(), *tail.head().borrow());
-        let documents = Documents::new(stores.sealer.clone());
-        let mut loops = vec![tokio::spawn(tail.clone().feed(health.clone()))];
-        loops.push(run(&tail, observer, &health));
-        let folds = marvin_projections::all();
-        let board = Board::new(stores.views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)), health.clone());
-        let holder = Holder::new(stores.duties.clone());
-        let cache = stores.cache(&health);
-        let poke = Arc::new(Notify::new());
-        let duties = stores.duties.clone();
-        let projections =
-            Projections::new(stores.views.clone(), duties, dispatcher.clone(), &folds, tail.clone(), poke.clone());
-        let projections = Arc::new(projections);
-        let hands = control::Hands::of(&stores, projections.clone());
-        loops.push(tokio::spawn(control::listen(&settings.data_dir, hands)));
-        let parts = Parts {
-            ground: Ground {
-                store: stores.views.clone(),
-                documents: documents.clone(),
-                board: board.clone(),
-                head: tail.head(),
-            },
-            tail: tail.clone(),
-            dispatcher: dispatcher.clone(),
-            cache: cache.clone(),
-            holder: holder.clone(),
-            health: health.clone(),
-            poke,
-        };
-        loops.push(tokio::spawn(holder.clone().run()));
-        loops.push(tokio::spawn(board.clone().run(log.head())));
-        loops.extend(folds.into_iter().map(|fold| tokio::spawn(Keeper::new(fold, parts.clone()).run())));
-        let views = Views::new(stores.views.clone(), documents, board.clone(), cache);
-        board.first_look(FIRST_LOOK_MAX).await;
+        let mut node = Node::start(Stores::open(settings).await?, settings);
+        let holder = Holder::new(node.stores.duties.clone());
+        let projections = keep_views(&mut node, &holder, &settings.data_dir);
+        node.keep(holder.clone().run());
+        node.first_look().await;
         for manager in process::all() {
-            let process = Process::new(manager, dispatcher.clone(), views.clone(), stores.checkpoints.clone());
-            loops.push(run(&tail, process, &health));
+            let checkpoints = node.stores.checkpoints.clone();
+            node.follow(Process::new(manager, node.dispatcher.clone(), node.views.clone(), checkpoints));
         }
-        let (eraser, scrubber) = Eraser::new(stores.subjects.clone());
-        loops.push(run(&tail, eraser, &health));
-        loops.push(tokio::spawn(scrubber.run(health.clone())));
-
-        let kinds = Kinds::all(views.clone());
-        let slots = stores.slots.clone();
-        let worker = Worker::new(kinds.clone(), dispatcher.clone(), views.clone(), log.clone(), codec.clone(), slots);
-        loops.push(tokio::spawn(worker.clone().listen(tail.clone())));
-        loops.push(tokio::spawn(worker.clone().heartbeat()));
-        loops.push(tokio::spawn(worker.clone().sweep()));
-
-        let passwords = Passwords::default();
-        let api = web::Data::new(Api {
-            source: format!("/marvin/{}", settings.instance),
-            incarnation: stores.incarnation,
-            public_url: settings.public_origin(bound).to_string(),
-            accounts: Accounts::new(dispatcher.clone(), stores.subjects.clone(), passwords.clone()),
-            sessions: Sessions::new(stores.subjects.clone()),
-            subjects: stores.subjects.clone(),
-            throttle: SignInThrottle::default(),
-            setup: SetupTokens::default(),
-            dispatcher,
-            views,
-            projections,
-            tail,
-            log,
-            codec,
-            kinds,
-            passwords,
-        });
-        loops.push(tokio::spawn(keep_house(api.clone(), worker.clone())));
-        Ok(Self { api, health, worker, loops, holder, stores })
+        let (eraser, scrubber) = Eraser::new(node.stores.subjects.clone());
+        node.follow(eraser);
+        node.keep(scrubber.run(node.health.clone()));
+        let worker = node.work();
+        let (relay, tail, health) = (node.relay(), node.tail.clone(), node.health.clone());
+        match settings.amqp_url {
+            None => node.keep(relay.run_within(tail, health)),
+            Some(_) => node.keep(relay.run_shared(tail, holder.clone(), node.stores.checkpoints.clone(), health)),
+        }
+        let api = api(&node, projections, settings.public_origin(bound).to_string());
+        node.keep(keep_house(api.clone(), worker.clone()));
+        Ok(Self { api, health: node.health.clone(), worker, holder, node })
     }
 
     /// With no user yet: creates the administrator that the settings name, else answers a one-time setup link.
@@ -172,32 +106,67 @@ impl App {
 
     /// Takes no new task and lets those that run end, at most `patience`. A comparison of the views is given up.
     pub async fn drain(&self, patience: Duration) {
-        let tasks = async {
-            if tokio::time::timeout(patience, self.worker.drain()).await.is_err() {
-                warn!("tasks were still running; they go on after the restart");
-            }
-        };
-        tokio::join!(self.stores.doctor.stop(), tasks);
+        tokio::join!(self.node.stores.doctor.stop(), node::drain(&self.worker, patience));
     }
 
     /// Stops every loop and leaves each database whole in its one file. What the loops had not finished is found at the next
     /// start. Call it last, when no request runs any more.
-    pub async fn close(self) {
-        for running in &self.loops {
-            running.abort();
-        }
-        for running in self.loops {
-            running.await.ok();
-        }
+    pub async fn close(mut self) {
+        self.node.stop().await;
         self.holder.release_all().await;
-        self.stores.close().await;
+        self.node.stores.close().await;
     }
 }
 
-/// Follows the log until the process ends. What stops is told in `/readyz`.
-fn run(tail: &Arc<Tail>, follower: impl Follower + 'static, health: &Health) -> JoinHandle<()> {
-    let following = follow(tail.clone(), follower, health.clone());
-    tokio::spawn(async move { drop(following.await) })
+/// Keeps every view, and answers what administrators ask of them.
+fn keep_views(node: &mut Node, holder: &Arc<Holder>, data_dir: &Path) -> Arc<Projections> {
+    let (folds, poke) = (marvin_projections::all(), Arc::new(Notify::new()));
+    let Stores { views, duties, .. } = &node.stores;
+    let (dispatcher, tail) = (node.dispatcher.clone(), node.tail.clone());
+    let projections = Projections::new(views.clone(), duties.clone(), dispatcher, &folds, tail, poke.clone());
+    let projections = Arc::new(projections);
+    let hands = control::Hands::of(&node.stores, projections.clone());
+    node.keep(control::listen(data_dir, hands));
+    let parts = Parts {
+        ground: Ground {
+            store: node.stores.views.clone(),
+            documents: node.documents.clone(),
+            board: node.board.clone(),
+            head: node.tail.head(),
+        },
+        tail: node.tail.clone(),
+        dispatcher: node.dispatcher.clone(),
+        cache: node.cache.clone(),
+        holder: holder.clone(),
+        health: node.health.clone(),
+        poke,
+    };
+    folds.into_iter().for_each(|fold| node.keep(Keeper::new(fold, parts.clone()).run()));
+    projections
+}
+
+fn api(node: &Node, projections: Arc<Projections>, public_url: String) -> web::Data<Api> {
+    let passwords = Passwords::default();
+    let Stores { subjects, log, codec, incarnation, .. } = &node.stores;
+    web::Data::new(Api {
+        source: node.source(),
+        incarnation: *incarnation,
+        public_url,
+        accounts: Accounts::new(node.dispatcher.clone(), subjects.clone(), passwords.clone()),
+        sessions: Sessions::new(subjects.clone()),
+        subjects: subjects.clone(),
+        throttle: SignInThrottle::default(),
+        setup: SetupTokens::default(),
+        dispatcher: node.dispatcher.clone(),
+        views: node.views.clone(),
+        projections,
+        tail: node.tail.clone(),
+        log: log.clone(),
+        codec: codec.clone(),
+        kinds: node.kinds.clone(),
+        channels: node.keys.clone(),
+        passwords,
+    })
 }
 
 async fn keep_house(api: web::Data<Api>, worker: Arc<Worker>) {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub database_url: Option<SecretString>,
     /// Redis for the cache of documents; none means the memory of this process.
     pub redis_url: Option<SecretString>,
+    /// RabbitMQ for work and events; none means within this process.
+    pub amqp_url: Option<SecretString>,
     /// The key-encryption key.
     pub key_file: PathBuf,
     /// How data is sealed from now on.
@@ -83,12 +85,14 @@ impl Settings {
             reader.read_secret("database_url", "no database_url: the log and keys are files", values::database)?;
         let redis_url =
             reader.read_secret("redis_url", "no redis_url: documents are cached in memory", values::redis)?;
+        let amqp_url = reader.read_secret("amqp_url", "no amqp_url: work is moved within the process", values::amqp)?;
         let key_file = reader.read("key_file", &data_dir.join("master.key").to_string_lossy(), values::path)?;
         Ok(Self {
             listen,
             data_dir,
             database_url,
             redis_url,
+            amqp_url,
             key_file,
             cipher: reader.read("cipher", "xchacha20poly1305", values::cipher)?,
             instance: reader.read("instance", "marvin", values::instance)?,

@@ -34,6 +34,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
     match command {
         Command::Serve { .. } => cli::serve::run(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Worker { .. } => cli::worker::run(&settings).map(|()| ExitCode::SUCCESS),
         Command::Doctor { views, accept_rollback, .. } => cli::doctor::run(&settings, views, accept_rollback),
         Command::Rebuild { name, cancel, .. } => {
             // The grammar asks for one name or for all.

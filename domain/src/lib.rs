@@ -13,6 +13,7 @@ pub mod process;
 pub mod upcast;
 
 pub mod agent;
+pub mod channel;
 pub mod instance;
 pub mod notification;
 pub mod projection;
@@ -32,6 +33,7 @@ aggregates! {
     Task(task::Task, task::TaskCommand, task::TaskEvent);
     Notification(notification::Notification, notification::NotificationCommand, notification::NotificationEvent);
     Projection(projection::Projection, projection::ProjectionCommand, projection::ProjectionEvent);
+    Channel(channel::Channel, channel::ChannelCommand, channel::ChannelEvent);
 }
 
 /// A command and the stream it is for.

@@ -17,6 +17,7 @@ use crate::{error::FieldError, views::query::Views};
 
 mod attempt;
 pub mod insight;
+pub mod queue;
 pub mod rules;
 pub mod run;
 pub mod slots;

@@ -1,13 +1,13 @@
 //! The worker: claims ready tasks, runs their handlers within limits, records how each ended.
 //!
-//! The log decides: a claim is a `started` event at the expected sequence, and one wins. Signals only say that there may be
-//! work; the sweep finds what a lost signal hid, and tasks whose worker vanished.
-use futures_util::{StreamExt, stream};
+//! The log decides: a claim is a `started` event at the expected sequence, and one wins. The broker only says that there may be
+//! work; the sweep finds what a lost message hid, and tasks whose worker vanished.
+use futures_util::{StreamExt, future::join_all, stream};
 use marvin_domain::{
     Actor, AggregateKind, Directed, Envelope, Event, StreamId,
     agent::{Agent, AgentStatus, Profile},
     ids,
-    task::{Phase, Task, TaskCommand},
+    task::{Phase, Task, TaskCommand, TaskEvent},
 };
 use marvin_projections::{
     agents::Agents,
@@ -21,10 +21,12 @@ use uuid::Uuid;
 use super::{
     Kinds,
     attempt::{self, Attempts},
+    queue::Queues,
     slots::{Slots, Taken},
 };
 use crate::{
     dispatch::{CommandMeta, DispatchError, Dispatcher},
+    health::Health,
     log::{EventLog, codec::Codec, subscription::Subscription, tail::Tail},
     views::{Filter, Found, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
 };
@@ -35,7 +37,7 @@ pub const RUNNING_MAX: usize = 64;
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
 /// Three heartbeats may be missed before a lease runs out.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
-/// How soon a task is found whose signal was lost, and how late a retry may start.
+/// How soon a task is found whose message was lost, and how late a retry may start.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks tried when a slot is freed: the view may lag, so the first ones may be taken already.
 const CLAIMS_AFTER_ONE: u32 = 8;
@@ -65,16 +67,22 @@ impl Worker {
         Arc::new(Self { id: Uuid::now_v7(), attempts, views, slots, room })
     }
 
-    /// Claims tasks as the log tells of them, and stops those that are cancelled.
+    /// Claims tasks as the broker tells of them, of every kind that runs here, until the process ends.
+    pub async fn consume(self: Arc<Self>, queues: Queues, health: Health) {
+        let kinds: Vec<_> = self.attempts.kinds.describe().into_iter().map(|kind| kind.kind).collect();
+        join_all(kinds.iter().map(|kind| queues.consume(self.clone(), kind, &health))).await;
+    }
+
+    /// Stops tasks that are cancelled.
     pub async fn listen(self: Arc<Self>, tail: Arc<Tail>) {
         let after = *tail.head().borrow();
         let mut subscription = Subscription::new(tail, after);
         loop {
             match subscription.next().await {
                 Ok(events) => {
-                    for event in &events {
-                        self.hear(event);
-                    }
+                    let is_cancelled = |event: &Envelope| matches!(event.event, Event::Task(TaskEvent::Cancelled(_)));
+                    let cancelled = events.iter().filter(|event| is_cancelled(event));
+                    cancelled.for_each(|event| self.attempts.stop(event.stream.id));
                 }
                 Err(error) => {
                     warn!(error = %error, "the worker cannot read the log");
@@ -84,26 +92,9 @@ impl Worker {
         }
     }
 
-    fn hear(self: &Arc<Self>, event: &Envelope) {
-        use marvin_domain::task::TaskEvent::{Cancelled, HeartbeatLost, Retried, Submitted};
-        let Event::Task(change) = &event.event else { return };
-        let task = event.stream.id;
-        match change {
-            Submitted(submitted) => {
-                let (worker, agent) = (self.clone(), submitted.agent_id);
-                tokio::spawn(async move { worker.claim(task, agent).await });
-            }
-            Retried(_) | HeartbeatLost(_) => {
-                let worker = self.clone();
-                tokio::spawn(async move {
-                    if let Some(agent) = worker.task(task, |task| task.agent_id).await {
-                        worker.claim(task, agent).await;
-                    }
-                });
-            }
-            Cancelled(_) => self.attempts.stop(task),
-            _ => {}
-        }
+    /// Waits until this process may run one more task.
+    pub(super) async fn has_room(&self) {
+        self.room.acquire().await.map(drop).ok();
     }
 
     /// A task as the log has it. None when it cannot be read now: the next sweep looks again.
@@ -223,7 +214,7 @@ impl Worker {
     }
 
     /// Takes a slot, then the task; runs it when both were free.
-    async fn claim(self: &Arc<Self>, task: Uuid, agent: Uuid) {
+    pub(super) async fn claim(self: &Arc<Self>, task: Uuid, agent: Uuid) {
         let Ok(room) = self.room.clone().try_acquire_owned() else { return };
         let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
             return;

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 pub mod local;
 pub mod rabbit;
+pub mod sealed;
 mod topic;
+pub mod work;
+
 pub use topic::is_matched;
 
 /// Times that a message is delivered to somebody who gives it back or dies, before it is laid aside.

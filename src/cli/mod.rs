@@ -5,3 +5,4 @@ pub mod doctor;
 pub mod keys;
 pub mod rebuild;
 pub mod serve;
+pub mod worker;

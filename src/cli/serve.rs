@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Requests and tasks that run when a stop is asked for may take this long to end.
-const STOP_PATIENCE_S: u64 = 30;
+pub(super) const STOP_PATIENCE_S: u64 = 30;
 /// A computation that cannot be stopped may go on this long after everything else has ended.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// A client has this long to send its head; slower ones would hold connections for nothing.
@@ -33,7 +33,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Runs `work` on the engine, whose loops then stay there, and waits for it.
-fn on<T: Send>(engine: &Runtime, work: impl Future<Output = T> + Send) -> T {
+pub(super) fn on<T: Send>(engine: &Runtime, work: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| scope.spawn(|| engine.block_on(work)).join())
         .expect("a start that panics ends the program")
 }
@@ -109,7 +109,7 @@ fn announce(public_url: &str, link: Option<&str>) {
 }
 
 /// Listens for SIGTERM and Ctrl-C from this call on; what it answers waits for the first of them.
-fn stop_asked() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_asked() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

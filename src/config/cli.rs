@@ -21,6 +21,11 @@ pub enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Runs agents only, beside the servers of an instance; any number may run. Needs PostgreSQL
+    Worker {
+        #[command(flatten)]
+        settings: Flags,
+    },
     /// Looks for damage, also while a server runs
     Doctor {
         #[command(flatten)]
@@ -73,6 +78,7 @@ impl Command {
     pub fn flags(&self) -> &Flags {
         match self {
             Self::Serve { settings, .. }
+            | Self::Worker { settings }
             | Self::Doctor { settings, .. }
             | Self::Rebuild { settings, .. }
             | Self::Backup { settings, .. }
@@ -110,6 +116,10 @@ pub struct Flags {
     /// [env: MARVIN_REDIS_URL] [default: none]
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
+    /// RabbitMQ for work and events, amqp:// or amqps://; better given in the environment, as --database-url
+    /// [env: MARVIN_AMQP_URL] [default: none]
+    #[arg(long, value_name = "URL")]
+    pub amqp_url: Option<String>,
     /// The key-encryption key [env: MARVIN_KEY_FILE] [default: master.key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<String>,
@@ -139,6 +149,7 @@ impl Flags {
             "data_dir" => &self.data_dir,
             "database_url" => &self.database_url,
             "redis_url" => &self.redis_url,
+            "amqp_url" => &self.amqp_url,
             "key_file" => &self.key_file,
             "cipher" => &self.cipher,
             "instance" => &self.instance,

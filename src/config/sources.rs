@@ -10,12 +10,13 @@ use super::cli::Flags;
 use super::variable_of;
 
 /// Every setting that flags, environment and file know alike.
-pub(super) const SETTINGS: [&str; 11] = [
+pub(super) const SETTINGS: [&str; 12] = [
     "listen",
     "public_url",
     "data_dir",
     "database_url",
     "redis_url",
+    "amqp_url",
     "key_file",
     "cipher",
     "instance",
@@ -28,8 +29,7 @@ pub(super) const SETTINGS: [&str; 11] = [
 const ENVIRONMENT_ONLY: [&str; 2] = ["admin_email", "admin_password"];
 
 /// Settings of parts that this version does not have, and the parts.
-pub(super) const NOT_BUILT: [(&str, &str); 8] = [
-    ("amqp_url", "RabbitMQ"),
+pub(super) const NOT_BUILT: [(&str, &str); 7] = [
     ("vault_addr", "Vault"),
     ("vault_token", "Vault"),
     ("vault_token_file", "Vault"),

@@ -192,6 +192,7 @@ fn the_settings_in_effect_are_shown_with_their_sources_and_without_secrets() {
     data_dir = "./marvin-data"
     # no database_url: the log and keys are files
     # no redis_url: documents are cached in memory
+    # no amqp_url: work is moved within the process
     key_file = "./marvin-data/master.key"
     cipher = "xchacha20poly1305"
     instance = "probe" # from --instance
@@ -259,4 +260,32 @@ fn a_redis_url_is_taken_whole_and_shown_without_its_password(#[case] url: &str, 
 fn what_is_no_redis_url_is_refused_without_being_echoed(#[case] url: &str) {
     let refused = refusal(&["--redis-url", url], &[]);
     assert!(refused.contains("--redis-url") && !refused.contains("p4ssw0rd"), "{refused}");
+}
+
+#[rstest]
+#[case("amqp://marvin:p4ssw0rd@mq.example.org:5673/prod", "amqp://marvin@mq.example.org:5673/prod")]
+#[case("amqps://marvin:p4ssw0rd@mq", "amqps://marvin@mq:5671/")]
+#[case("amqp://mq/%2f", "amqp://guest@mq:5672/")]
+#[case("amqp://[::1]", "amqp://guest@[::1]:5672/")]
+fn an_amqp_url_is_taken_whole_and_shown_without_its_password(#[case] url: &str, #[case] shown: &str) {
+    let settings = load(&[], &[("MARVIN_AMQP_URL", url)]).unwrap();
+    assert_eq!(settings.amqp_url.as_ref().unwrap().expose_secret(), url);
+    let said = format!("{settings} {settings:?}");
+    assert!(said.contains(&format!("amqp_url = {shown:?} # from MARVIN_AMQP_URL")), "{said}");
+    assert!(!said.contains("p4ssw0rd"));
+}
+
+#[rstest]
+#[case("")]
+#[case("mq.example.org:5672")]
+#[case("http://:p4ssw0rd@mq")]
+#[case("amqp://")]
+#[case("amqp://guest:p4ssw0rd@")]
+#[case("amqp://guest:p4ssw0rd@mq:port")]
+#[case("amqp://guest:secret@p4ssw0rd@mq")]
+#[case("amqp://guest:p4ssw0rd@mq?heartbeat=0")]
+#[case("amqps://guest:p4ssw0rd@mq/#insecure")]
+fn what_is_no_amqp_url_is_refused_without_being_echoed(#[case] url: &str) {
+    let refused = refusal(&["--amqp-url", url], &[]);
+    assert!(refused.contains("--amqp-url") && !refused.contains("p4ssw0rd"), "{refused}");
 }

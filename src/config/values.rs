@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use actix_web::http::Uri;
+use lapin::uri::{AMQPAuthority, AMQPUri};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::telemetry;
@@ -97,6 +98,26 @@ pub(super) fn redis(text: &str) -> Result<String, String> {
     };
     let user = parsed.redis_settings().username().map_or_else(String::new, |user| format!("{user}@"));
     Ok(format!("{scheme}://{user}{address}/{}", parsed.redis_settings().db()))
+}
+
+/// Answers the URL without its password.
+pub(super) fn amqp(text: &str) -> Result<String, String> {
+    let what = || "it is not a URL such as amqp://user:password@host:5672/vhost, or amqps:// for TLS".to_owned();
+    let (scheme, rest) =
+        text.split_once("://").filter(|(scheme, _)| ["amqp", "amqps"].contains(scheme)).ok_or_else(what)?;
+    // In a query, the client takes wishes that would loosen what this program relies on.
+    if rest.contains(['#', '?']) {
+        return Err(what());
+    }
+    // What the reader says of a URL that it does not understand may hold the password.
+    let parsed: AMQPUri = text.parse().map_err(|_| what())?;
+    let AMQPAuthority { userinfo, host, port } = parsed.authority;
+    // The rest of a password whose @ was not escaped.
+    if host.is_empty() || host.contains('@') {
+        return Err(what());
+    }
+    let host = if host.contains(':') { format!("[{}]", host.trim_matches(['[', ']'])) } else { host };
+    Ok(format!("{scheme}://{}@{host}:{port}/{}", userinfo.username, parsed.vhost.trim_start_matches('/')))
 }
 
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {

@@ -16,6 +16,7 @@ use crate::{
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     security::{
+        channels::ChannelKeys,
         passwords::Passwords,
         sessions::Sessions,
         subjects::{SubjectStore, SubjectsError},
@@ -41,6 +42,7 @@ pub struct Api {
     pub log: Arc<dyn EventLog>,
     pub codec: Codec,
     pub kinds: Kinds,
+    pub channels: ChannelKeys,
     pub subjects: Arc<dyn SubjectStore>,
     pub accounts: Accounts,
     pub passwords: Passwords,

@@ -1,25 +1,19 @@
 //! Events as the outside sees them: CloudEvents 1.0 in JSON, and who may see which of them and what in them.
 use marvin_domain::{AggregateKind, Envelope};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{caller::Caller, path::PathId, problem::Problem, query::refused};
-use crate::{error::FieldError, security::permissions::Permission, time::rfc3339};
+use crate::{
+    cloudevent::{attributes, event_type, short_type},
+    error::FieldError,
+    security::permissions::Permission,
+};
 
 pub const BATCH_JSON: &str = "application/cloudevents-batch+json";
 /// Types in one filter: more than there are.
 const TYPES_MAX: usize = 100;
-
-/// `marvin.task.completed.v1`
-pub fn event_type(envelope: &Envelope) -> String {
-    format!("marvin.{}.v{}", short_type(envelope), envelope.event.version())
-}
-
-/// `task.completed`
-fn short_type(envelope: &Envelope) -> String {
-    format!("{}.{}", envelope.stream.kind.as_str(), envelope.event.event_type())
-}
 
 /// What one reader may see, as of the rights they had when it was made.
 #[derive(Debug, Clone)]
@@ -58,24 +52,11 @@ impl Sight {
         {
             data.insert("personal".into(), serde_json::from_slice(&personal).unwrap_or_default());
         }
-        let mut event = json!({
-            "specversion": "1.0",
-            "id": envelope.event_id,
-            "source": source,
-            "type": event_type(envelope),
-            "subject": envelope.stream.to_string(),
-            "time": rfc3339(envelope.recorded_at),
-            "datacontenttype": "application/json",
-            "position": envelope.position.to_string(),
-            "sequence": envelope.sequence.to_string(),
-            "correlationid": envelope.metadata.correlation,
-            "actor": envelope.metadata.actor.to_string(),
-            "data": data,
-        });
-        if let Some(causation) = envelope.metadata.causation {
-            event["causationid"] = json!(causation);
-        }
-        event
+        let attributes = attributes(envelope, source).into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        let mut event: Map<String, Value> = attributes.collect();
+        event.insert("datacontenttype".into(), "application/json".into());
+        event.insert("data".into(), data.into());
+        event.into()
     }
 }
 

@@ -4,6 +4,7 @@ use actix_web::web::{self, ServiceConfig};
 pub mod agents;
 pub mod api;
 pub mod caller;
+pub mod channels;
 pub mod cloudevents;
 pub mod conditional;
 pub mod console;
@@ -80,6 +81,7 @@ pub fn routes() -> Vec<Resource<P>> {
             .delete(needs(P::ProjectionsManage), projections::cancel),
         Resource::at("/api/v1/projections/{name}/resume").post(needs(P::ProjectionsManage), projections::resume),
         Resource::at("/api/v1/projections/{name}/skip").post(needs(P::ProjectionsManage), projections::skip),
+        Resource::at("/api/v1/channels/{name}/keys").get(needs(P::EventsReadAll), channels::keys),
         Resource::at("/api/v1/events").get(needs(P::EventsReadOwn), events::pull),
         Resource::at("/api/v1/events/stream").get(needs(P::EventsReadOwn), stream::follow),
     ]

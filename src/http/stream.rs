@@ -14,12 +14,13 @@ use tokio::{
 use super::{
     api::Api,
     caller::Caller,
-    cloudevents::{Selection, Sight, event_type},
+    cloudevents::{Selection, Sight},
     line::Line,
     problem::Problem,
     query::Query,
 };
 use crate::{
+    cloudevent::event_type,
     health::{Health, Phase},
     log::subscription::Subscription,
 };

@@ -110,6 +110,16 @@ impl Tail {
         (*self.log.head().borrow()).max(*self.head.borrow())
     }
 
+    /// As [`log_end`](Self::log_end), with the event that stands there.
+    ///
+    /// # Errors
+    /// As [`EventLog::read`].
+    pub async fn end(&self) -> Result<Checkpoint, ReadError> {
+        let Some(before) = self.log_end().checked_sub(1) else { return Ok(Checkpoint::START) };
+        let last = self.rows(before, 1).await?.pop();
+        Ok(last.map_or(Checkpoint::START, |row| Checkpoint { position: row.position, event_id: row.event_id }))
+    }
+
     /// Where the log ends, as far as this process has opened it.
     pub fn head(&self) -> watch::Receiver<Position> {
         self.head.subscribe()

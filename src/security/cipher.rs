@@ -199,6 +199,35 @@ pub(super) fn open_in_place(
     Ok(header.len()..header.len() + clear.len())
 }
 
+/// Seals `clear` as `nonce | ciphertext | tag` of XChaCha20-Poly1305, which any library opens under the same key and associated data.
+pub fn seal_plain(key: &[u8; KEY_BYTES], aad: &[u8], clear: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(LONG_NONCE_BYTES + clear.len() + TAG_BYTES);
+    out.extend_from_slice(&random::nonce::<LONG_NONCE_BYTES>());
+    let (cipher, nonce) = xchacha(key, &out);
+    out.extend_from_slice(clear);
+    let tag = cipher
+        .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut out[LONG_NONCE_BYTES..])
+        .expect("a value in memory is shorter than the cipher's limit of 64 GiB");
+    out.extend_from_slice(tag.as_ref());
+    out
+}
+
+/// Opens what [`seal_plain`] made under the same key and associated data.
+///
+/// # Errors
+/// `Truncated` or `Altered`.
+pub fn open_plain(key: &[u8; KEY_BYTES], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+    if sealed.len() < LONG_NONCE_BYTES + TAG_BYTES {
+        return Err(OpenError::Truncated);
+    }
+    let (nonce, body) = sealed.split_at(LONG_NONCE_BYTES);
+    let (cipher, nonce) = xchacha(key, nonce);
+    let mut body = body.to_vec();
+    let clear = cipher.open_in_place(nonce, Aad::from(aad), &mut body).map_err(|_| OpenError::Altered)?.len();
+    body.truncate(clear);
+    Ok(body)
+}
+
 /// The id of the key that `sealed` was sealed under, read without opening it (and so not yet authenticated).
 pub fn key_id(sealed: &[u8]) -> Result<Uuid, OpenError> {
     parse(sealed).map(|(_, id)| id)

@@ -37,6 +37,29 @@ fn xchacha_is_the_standard_cipher_bit_for_bit() {
     }
 }
 
+#[test]
+fn what_is_sealed_plainly_opens_by_the_standard_cipher_and_back() {
+    let key = key(9);
+    let reference = chacha20poly1305::XChaCha20Poly1305::new(key.expose().into());
+    for length in [0, 1, 16, 300, 70_000] {
+        let clear: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
+        let sealed = seal_plain(key.expose(), AAD, &clear);
+        let (nonce, body) = sealed.split_at(LONG_NONCE_BYTES);
+        let nonce: [u8; LONG_NONCE_BYTES] = nonce.try_into().unwrap();
+        assert_eq!(reference.decrypt(&nonce.into(), Payload { msg: body, aad: AAD }).unwrap(), clear);
+        assert_eq!(open_plain(key.expose(), AAD, &sealed).unwrap(), clear);
+        assert_eq!(open_plain(key.expose(), b"", &sealed), Err(OpenError::Altered));
+        for cut in [0, 1, 39] {
+            assert_eq!(open_plain(key.expose(), AAD, &sealed[..cut]), Err(OpenError::Truncated));
+        }
+        for at in 0..sealed.len().min(60) {
+            let mut altered = sealed.clone();
+            altered[at] ^= 1;
+            assert_eq!(open_plain(key.expose(), AAD, &altered), Err(OpenError::Altered), "byte {at}");
+        }
+    }
+}
+
 #[rstest]
 fn every_flipped_bit_is_refused(#[values(Suite::XChaCha20Poly1305, Suite::Aes256Gcm)] suite: Suite) {
     let sealed = seal(suite, &key(1), SCOPE, AAD, b"a person's words");

@@ -80,7 +80,7 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
         views,
         set_back,
         end,
-        data_dir,
+        data_dir: Some(data_dir),
     })
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     agent::slots::Slots,
+    broker::{Broker, local::LocalBroker, rabbit::RabbitBroker},
     cache::{Cache, guarded::Guarded, memory::MemoryCache, redis::RedisCache},
     config::Settings,
     datadir::{DataDir, DataDirError},
@@ -63,6 +64,8 @@ pub enum StartError {
     Log(#[from] DispatchError),
     #[error("the cache cannot be used: {0}")]
     Cache(String),
+    #[error("the broker cannot be used: {0}")]
+    Broker(String),
     #[error("the first administrator cannot be created: {0}")]
     Administrator(String),
 }
@@ -86,11 +89,12 @@ pub struct Stores {
     /// People whose erasure the log had forgotten with what was cut off, and tells of again.
     pub erased_again: Vec<Uuid>,
     redis: Option<Arc<RedisCache>>,
+    broker: Arc<dyn Broker>,
     incarnations: Arc<dyn Incarnations>,
     /// The log's file, in embedded mode.
     file: Option<crate::sqlite::Database>,
-    /// Held for as long as the stores are open.
-    _data_dir: DataDir,
+    /// Held for as long as the stores are open, where it is taken.
+    _data_dir: Option<DataDir>,
 }
 
 /// What differs by mode, before anything is built on it.
@@ -107,7 +111,14 @@ struct Opened {
     /// The log's last event.
     end: Checkpoint,
     file: Option<crate::sqlite::Database>,
-    data_dir: DataDir,
+    data_dir: Option<DataDir>,
+}
+
+/// How stores are opened.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    takes_data_dir: bool,
+    accepts_rollback: bool,
 }
 
 impl Stores {
@@ -138,7 +149,15 @@ impl Stores {
     /// # Errors
     /// See [`StartError`]; `SetBack` where a checkpoint does not fit the log.
     pub async fn open(settings: &Settings) -> Result<Self, StartError> {
-        Self::open_with(settings, false).await
+        Self::open_with(settings, How { takes_data_dir: true, accepts_rollback: false }).await
+    }
+
+    /// As [`open`](Self::open), beside other processes that use the same key file: the data directory stays theirs.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn open_beside(settings: &Settings) -> Result<Self, StartError> {
+        Self::open_with(settings, How { takes_data_dir: false, accepts_rollback: false }).await
     }
 
     /// As [`open`](Self::open), but a log that was set back is accepted: what is ahead of it begins anew, and so does its
@@ -147,13 +166,13 @@ impl Stores {
     /// # Errors
     /// See [`StartError`].
     pub async fn open_accepting_rollback(settings: &Settings) -> Result<Self, StartError> {
-        Self::open_with(settings, true).await
+        Self::open_with(settings, How { takes_data_dir: true, accepts_rollback: true }).await
     }
 
-    async fn open_with(settings: &Settings, accepts_rollback: bool) -> Result<Self, StartError> {
+    async fn open_with(settings: &Settings, how: How) -> Result<Self, StartError> {
         let opened = match &settings.database_url {
-            None => embedded::open(settings, accepts_rollback).await?,
-            Some(url) => services::open(settings, url, accepts_rollback).await?,
+            None => embedded::open(settings, how.accepts_rollback).await?,
+            Some(url) => services::open(settings, url, how).await?,
         };
         let Opened { log, subjects, views, slots, duties, checkpoints, incarnations, upkeep, .. } = opened;
         let Opened { set_back, end, file, data_dir, .. } = opened;
@@ -162,6 +181,13 @@ impl Stores {
             redis.map(Arc::new).map_err(|error| StartError::Cache(error.to_string()))
         });
         let redis = redis.transpose()?;
+        let broker: Arc<dyn Broker> = match &settings.amqp_url {
+            None => Arc::new(LocalBroker::default()),
+            Some(url) => {
+                let rabbit = RabbitBroker::new(url.expose_secret(), &settings.instance).map_err(StartError::Broker)?;
+                Arc::new(rabbit)
+            }
+        };
         let erased = Arc::new(ErasedInLog::new(log.clone()));
         let sealer = Arc::new(Sealer::new(settings.cipher, subjects.clone(), erased));
         let codec = Codec::new(sealer.clone());
@@ -182,6 +208,7 @@ impl Stores {
             accepted: set_back,
             erased_again: Vec::new(),
             redis,
+            broker,
             incarnations,
             file,
             _data_dir: data_dir,
@@ -219,6 +246,11 @@ impl Stores {
             Some(redis) => Arc::new(Guarded::new(redis.clone(), health.clone())),
             None => Arc::new(MemoryCache::default()),
         }
+    }
+
+    /// What moves work and events: RabbitMQ, or this process.
+    pub fn broker(&self) -> Arc<dyn Broker> {
+        self.broker.clone()
     }
 
     /// Finishes what was handed in and leaves each file whole. Nothing is written to files from then on.

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
-use super::{Opened, StartError, erasures, refuse};
+use super::{How, Opened, StartError, erasures, refuse};
 use crate::{
     agent::slots::postgres::PostgresSlots,
     config::Settings,
@@ -28,12 +28,8 @@ use crate::{
     views::{ViewStore, postgres::PostgresViews},
 };
 
-pub(super) async fn open(
-    settings: &Settings,
-    url: &SecretString,
-    accepts_rollback: bool,
-) -> Result<Opened, StartError> {
-    let data_dir = DataDir::take(&settings.data_dir)?;
+pub(super) async fn open(settings: &Settings, url: &SecretString, how: How) -> Result<Opened, StartError> {
+    let data_dir = how.takes_data_dir.then(|| DataDir::take(&settings.data_dir)).transpose()?;
     let postgres = Postgres::prepare(url.expose_secret(), &settings.instance).await?;
     let log = Arc::new(PostgresLog::start(postgres.clone()).await?);
     let head = *log.head().borrow();
@@ -61,7 +57,7 @@ pub(super) async fn open(
     let mut set_back = compare(&events, Place::Views, "the store of views", in_views)?;
     set_back.extend(compare(&events, Place::Log, "the table of checkpoints", in_log)?);
     set_back.extend(compare(&events, Place::Subjects, "the store of subjects", in_subjects)?);
-    refuse(&set_back, accepts_rollback)?;
+    refuse(&set_back, how.accepts_rollback)?;
 
     let end = Checkpoint { position: head, event_id: events.event_at(head)?.unwrap_or_default() };
     Ok(Opened {

@@ -125,7 +125,7 @@ fn a_wrong_setting_stops_the_start_with_its_name() {
         ("MARVIN_LOG_FORMAT", "xml"),
         ("MARVIN_DATABASE_URL", "postgres://localhost/marvin"),
         ("MARVIN_REDIS_URL", "localhost:6379"),
-        ("MARVIN_AMQP_URL", "amqp://localhost"),
+        ("MARVIN_AMQP_URL", "localhost:5672"),
         ("MARVIN_TLS_CERT", "cert.pem"),
     ] {
         let output = Launch::with_admin().set(name, value).run(&["serve"]);

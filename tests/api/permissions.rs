@@ -10,7 +10,7 @@ const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 39] = [
+const TABLE: [(&str, &str, [u16; 6]); 40] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -45,6 +45,7 @@ const TABLE: [(&str, &str, [u16; 6]); 39] = [
     ("POST", "/api/v1/projections/{name}/rebuild", [202, 403, 403, 403, 403, 401]),
     ("POST", "/api/v1/projections/{name}/resume", [409, 403, 403, 403, 403, 401]),
     ("POST", "/api/v1/projections/{name}/skip", [409, 403, 403, 403, 403, 401]),
+    ("GET", "/api/v1/channels/{name}/keys", [200, 200, 403, 200, 200, 401]),
     ("GET", "/api/v1/events", [200, 200, 200, 200, 200, 401]),
     ("GET", "/api/v1/events/stream", [200, 200, 200, 200, 200, 401]),
     ("DELETE", "/api/v1/agents/{id}", [200, 200, 403, 403, 403, 401]),
@@ -87,7 +88,8 @@ impl Things {
             // A session that nobody has.
             _ => &self.agent,
         };
-        pattern.replace("{id}", id).replace("{name}", "tasks")
+        let name = if pattern.contains("/channels/") { "events" } else { "tasks" };
+        pattern.replace("{id}", id).replace("{name}", name)
     }
 }
 

@@ -3,6 +3,7 @@ use chrono::{DateTime, Utc};
 use marvin_domain::{
     AggregateKind, Event, Name, Personal,
     agent::{AgentChanged, AgentCreated, AgentEvent, AgentPaused, AgentResumed, AgentRetired, Limits},
+    channel::{ChannelEvent, ChannelKeysDisclosed},
     instance::{AdministratorAdded, AdministratorRemoved, InstanceEvent, InstanceSetUp},
     notification::{Link, Message, NotificationEvent, NotificationRaised, NotificationRead, Severity},
     projection::{ProjectionEvent, ProjectionSkipped, Reason},
@@ -174,6 +175,17 @@ samples! {
     }
 }
 
+samples! {
+    channel of ChannelEvent {
+        KeysDisclosed => ChannelKeysDisclosed {
+            channel: "events".into(),
+            reader: BOB,
+            first_epoch: 497_054,
+            last_epoch: 497_222,
+        },
+    }
+}
+
 /// The examples of one aggregate.
 pub fn of(kind: AggregateKind) -> Vec<Event> {
     match kind {
@@ -183,6 +195,7 @@ pub fn of(kind: AggregateKind) -> Vec<Event> {
         AggregateKind::Task => task().into_iter().map(Event::Task).collect(),
         AggregateKind::Notification => notification().into_iter().map(Event::Notification).collect(),
         AggregateKind::Projection => projection().into_iter().map(Event::Projection).collect(),
+        AggregateKind::Channel => channel().into_iter().map(Event::Channel).collect(),
     }
 }
 
