@@ -60,7 +60,10 @@ impl Queues {
             // What cannot be run here is for somebody who has room.
             worker.has_room().await;
             let delivery = consumer.next().await?;
-            match Work::read(&delivery.message, &self.keys, line) {
+            let read = Work::read(&delivery.message, &self.keys, line);
+            let outcome = if read.is_ok() { "taken" } else { "unreadable" };
+            metrics::counter!("marvin_work_messages_total", "outcome" => outcome).increment(1);
+            match read {
                 Ok(work) => {
                     let worker = worker.clone();
                     tokio::spawn(async move { claim(&worker, work, delivery).await });

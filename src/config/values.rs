@@ -112,11 +112,11 @@ pub(super) fn amqp(text: &str) -> Result<String, String> {
     // What the reader says of a URL that it does not understand may hold the password.
     let parsed: AMQPUri = text.parse().map_err(|_| what())?;
     let AMQPAuthority { userinfo, host, port } = parsed.authority;
-    // The rest of a password whose @ was not escaped.
-    if host.is_empty() || host.contains('@') {
+    // The reader takes no host for this machine, and of two @ the second: the rest of a password whose @ was not escaped.
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.is_empty() || authority.ends_with('@') || authority.matches('@').count() > 1 {
         return Err(what());
     }
-    let host = if host.contains(':') { format!("[{}]", host.trim_matches(['[', ']'])) } else { host };
     Ok(format!("{scheme}://{}@{host}:{port}/{}", userinfo.username, parsed.vhost.trim_start_matches('/')))
 }
 

@@ -25,4 +25,5 @@ mod rotation;
 mod signals;
 mod steps;
 mod told;
+mod with_rabbit;
 mod with_redis;

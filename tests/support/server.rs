@@ -118,7 +118,27 @@ impl Launch {
     /// # Panics
     /// With its log when it does not get ready.
     pub fn start(self) -> Server {
-        let mut command = self.command(&["serve"]);
+        let (mut server, named) = self.start_as("serve", "Marvin is ready at ");
+        // Behind a public name, the server is still reached where it listens.
+        server.url = match server.launch.environment.contains_key("MARVIN_PUBLIC_URL") {
+            true => format!("http://{}", server.launch.environment["MARVIN_LISTEN"]),
+            false => named,
+        };
+        server
+    }
+
+    /// Starts agents in a process of their own; answers it and the id by which the log names it.
+    ///
+    /// # Panics
+    /// With its log when it does not get ready.
+    pub fn start_worker(self) -> (Server, String) {
+        let (server, named) = self.start_as("worker", "Marvin's worker ");
+        (server, named.trim_end_matches(" is ready").to_owned())
+    }
+
+    /// Starts a command and waits for the line that says that it is ready; answers the rest of that.
+    fn start_as(self, command: &str, ready: &str) -> (Server, String) {
+        let mut command = self.command(&[command]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be run");
         let (lines, said) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -127,14 +147,9 @@ impl Launch {
         });
         let log = Arc::new(Mutex::new(Vec::new()));
         let logger = collect(child.stderr.take().expect("stderr is piped"), log.clone());
-        let mut server = Server { child, launch: self, url: String::new(), said, log, readers: vec![speaker, logger] };
-        let named = server.await_line("Marvin is ready at ");
-        // Behind a public name, the server is still reached where it listens.
-        server.url = match server.launch.environment.contains_key("MARVIN_PUBLIC_URL") {
-            true => format!("http://{}", server.launch.environment["MARVIN_LISTEN"]),
-            false => named,
-        };
-        server
+        let server = Server { child, launch: self, url: String::new(), said, log, readers: vec![speaker, logger] };
+        let named = server.await_line(ready);
+        (server, named)
     }
 }
 

@@ -25,7 +25,7 @@ fn a_kind_reads_back_from_its_name_and_no_two_share_one() {
 #[test]
 fn the_kinds_keep_the_names_by_which_streams_are_stored() {
     let names: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    assert_eq!(names, ["instance", "user", "agent", "task", "notification", "projection"]);
+    assert_eq!(names, ["instance", "user", "agent", "task", "notification", "projection", "channel"]);
     assert_eq!(instance::STREAM.to_string(), "instance/00000000-0000-0000-0000-000000000000");
     assert_eq!(StreamId { kind: AggregateKind::Task, id: TASK }.to_string(), format!("task/{TASK}"));
 }

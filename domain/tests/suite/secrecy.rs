@@ -2,6 +2,7 @@
 use marvin_domain::{
     AggregateKind, Command, Event, Personal, State,
     agent::Agent,
+    channel::Channel,
     instance::Instance,
     notification::{Link, Message, Notification, NotificationCommand, Severity},
     projection::{Projection, ProjectionCommand, Reason},
@@ -67,6 +68,7 @@ fn serialised(state: &State) -> String {
         State::Task(state) => serde_json::to_string::<Task>(state),
         State::Notification(state) => serde_json::to_string::<Notification>(state),
         State::Projection(state) => serde_json::to_string::<Projection>(state),
+        State::Channel(state) => serde_json::to_string::<Channel>(state),
     };
     json.unwrap()
 }

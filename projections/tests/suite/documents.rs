@@ -174,5 +174,5 @@ fn a_key_is_an_id_a_text_an_integer_or_nothing() {
 #[test]
 fn the_examples_of_each_aggregate_set_out_with_its_beginning() {
     let begins: Vec<&str> = AggregateKind::ALL.iter().map(|&kind| samples::of(kind)[0].event_type()).collect();
-    assert_eq!(begins, ["set_up", "registered", "created", "submitted", "raised", "skipped"]);
+    assert_eq!(begins, ["set_up", "registered", "created", "submitted", "raised", "skipped", "keys_disclosed"]);
 }
