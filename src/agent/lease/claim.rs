@@ -102,19 +102,23 @@ impl Leases {
             if batch.is_empty() {
                 return Ok((leased, is_over));
             }
-            let claims = join_all(batch.into_iter().map(|task| self.claim(task, agent, profile, actor))).await;
-            for claimed in claims {
+            let mut trouble = None;
+            for claimed in join_all(batch.into_iter().map(|task| self.claim(task, agent, profile, actor))).await {
                 match claimed {
                     Ok(Claimed::Leased(task)) => leased.push(*task),
                     Ok(Claimed::Gone) => {}
                     Ok(Claimed::Full) => is_over = true,
-                    // What was claimed is told; the trouble is met again.
-                    Err(error) if leased.is_empty() => return Err(error),
-                    Err(error) => {
-                        debug!(error = %error, "a task could not be claimed");
-                        is_over = true;
-                    }
+                    Err(error) => trouble = Some(error),
                 }
+            }
+            match trouble {
+                Some(error) if leased.is_empty() => return Err(error),
+                // What was claimed is told; whoever asks again meets the trouble again.
+                Some(error) => {
+                    debug!(error = %error, "a task could not be claimed");
+                    is_over = true;
+                }
+                None => {}
             }
         }
     }

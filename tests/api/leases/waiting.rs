@@ -105,6 +105,26 @@ async fn nothing_is_leased_to_a_worker_whose_session_ended_while_it_waited() {
     assert_eq!(lease(&other, &shop.agent, 1, 0).await[0].task, task);
 }
 
+/// Calls that may wait at one server.
+const WAITING_MAX: usize = 256;
+
+#[tokio::test]
+async fn one_more_than_may_wait_is_told_to_come_back() {
+    let shop = shop().await;
+    // So that those who wait do not look, which a busy machine would feel.
+    shop.admin.order(&format!("/api/v1/agents/{}/pause", shop.agent)).await.expect(200);
+    let mut waiting: Vec<_> =
+        (0..WAITING_MAX).map(|_| call_and_wait(&shop.server, &shop.worker, &shop.agent)).collect();
+    are_waiting(&shop.server, WAITING_MAX as u64).await;
+    let refused = ask(&shop.worker, &shop.agent, 1, 30).await;
+    refused.problem(429);
+    assert_eq!(refused.header("retry-after"), "1");
+    ask(&shop.worker, &shop.agent, 1, 0).await.expect(200);
+    waiting.truncate(WAITING_MAX - 1);
+    are_waiting(&shop.server, WAITING_MAX as u64 - 1).await;
+    ask(&shop.worker, &shop.agent, 1, 1).await.expect(200);
+}
+
 #[tokio::test]
 async fn a_server_that_stops_lets_nobody_wait() {
     let shop = shop().await;
