@@ -164,6 +164,7 @@ fn api(node: &Node, projections: Arc<Projections>, public_url: String) -> web::D
         log: log.clone(),
         codec: codec.clone(),
         kinds: node.kinds.clone(),
+        leases: node.leases(),
         channels: node.keys.clone(),
         passwords,
     })

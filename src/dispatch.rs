@@ -159,8 +159,11 @@ impl Dispatcher {
         }
     }
 
-    /// Reads what the cached aggregate has not seen.
-    async fn refresh(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
+    /// The aggregate as the log has it now, whatever was cached.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`.
+    pub async fn refresh(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
         let cached = self.cache.get(stream);
         let mut loaded = cached.as_deref().cloned().unwrap_or_else(|| Loaded::nothing(stream));
         loop {

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::{
-    agent::{Kinds, queue::Queues, worker::Worker},
+    agent::{Kinds, lease::Leases, queue::Queues, worker::Worker},
     broker::Broker,
     cache::Cache,
     config::Settings,
@@ -106,6 +106,20 @@ impl Node {
     /// The source of every CloudEvent.
     pub fn source(&self) -> String {
         format!("/marvin/{}", self.instance)
+    }
+
+    /// What gives tasks to workers outside.
+    pub fn leases(&self) -> Arc<Leases> {
+        let Stores { log, codec, slots, .. } = &self.stores;
+        let reading = (log.clone(), self.tail.clone());
+        Leases::new(
+            self.kinds.clone(),
+            self.dispatcher.clone(),
+            self.views.clone(),
+            codec.clone(),
+            slots.clone(),
+            reading,
+        )
     }
 
     /// Runs agents from now on.

@@ -120,8 +120,8 @@ impl Relay {
         };
         let kind = |state: &_| <&Agent>::try_from(state).ok().and_then(Agent::profile).map(|agent| agent.kind.clone());
         let kind = self.load(AggregateKind::Agent, agent, kind).await?;
-        // Nobody would take it out of its queue.
-        let Some(kind) = kind.filter(|kind| self.kinds.get(kind).is_some()) else { return Ok(None) };
+        // Nobody would take it out of its queue: who leases tasks of a kind that is not run here asks for them.
+        let Some(kind) = kind.filter(|kind| self.kinds.run_here(kind)) else { return Ok(None) };
         let line = Line::Kind(kind);
         let id = ids::derived(envelope.event_id, "work");
         let message = Work { task, agent }.message(id, &self.keys, &line);

@@ -88,6 +88,8 @@ pub enum TaskError {
     Ended,
     #[error("this result belongs to an attempt that is no longer running")]
     LateResult,
+    #[error("this task was cancelled")]
+    Cancelled,
     #[error("only a task that failed or was given up can be retried")]
     NotRetryable,
 }
@@ -96,7 +98,9 @@ impl Refuse for TaskError {
     fn kind(&self) -> RefusalKind {
         match self {
             Self::Absent => RefusalKind::Absent,
-            Self::AlreadySubmitted | Self::NotReady | Self::LateResult | Self::Ended => RefusalKind::Late,
+            Self::AlreadySubmitted | Self::NotReady | Self::LateResult | Self::Ended | Self::Cancelled => {
+                RefusalKind::Late
+            }
             Self::Priority
             | Self::ChainTooDeep
             | Self::TooManySteps
@@ -116,6 +120,7 @@ impl Refuse for TaskError {
             Self::NotReady => "not_ready",
             Self::Ended => "ended",
             Self::LateResult => "late_result",
+            Self::Cancelled => "cancelled",
             Self::NotRetryable => "not_retryable",
         }
     }
@@ -132,8 +137,10 @@ pub enum Phase {
     },
     /// Failed or dead: may be retried.
     Failed,
-    /// Completed or cancelled: final.
+    /// Completed: final.
     Final,
+    /// Final too; apart from it, so that whoever still works on the task is told why their result does not count.
+    Cancelled,
 }
 
 /// What decisions about a task need; inputs, results and outputs stay in the journal.
@@ -150,9 +157,25 @@ pub struct Task {
     pub agent_id: Uuid,
     pub requested_by: Uuid,
     pub chain_depth: u32,
+    pub deadline: Option<DateTime<Utc>>,
+    /// Who runs the last attempt, as its start said: a process, or what follows from a lease that was given out.
+    pub worker: Uuid,
 }
 
 impl Task {
+    /// Whether the running attempt is this worker's. Else the refusal says why nothing of theirs counts any more.
+    ///
+    /// # Errors
+    /// `Absent`, `Cancelled` when that ended their attempt, else `LateResult`.
+    pub fn check_worker(&self, worker: Uuid) -> Result<u32, TaskError> {
+        match self.phase {
+            Phase::Unknown => Err(TaskError::Absent),
+            Phase::Running if self.worker == worker => Ok(self.attempt),
+            Phase::Cancelled if self.worker == worker => Err(TaskError::Cancelled),
+            _ => Err(TaskError::LateResult),
+        }
+    }
+
     fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Queued | Phase::Running | Phase::Retrying { .. })
     }
@@ -278,14 +301,17 @@ impl Aggregate for Task {
                 self.phase = Phase::Queued;
                 (self.max_attempts, self.attempt_max) = (submitted.max_attempts, submitted.max_attempts);
                 (self.agent_id, self.requested_by) = (submitted.agent_id, submitted.requested_by);
-                self.chain_depth = submitted.chain_depth;
+                (self.chain_depth, self.deadline) = (submitted.chain_depth, submitted.deadline);
             }
-            TaskEvent::Started(started) => (self.phase, self.attempt) = (Phase::Running, started.attempt),
+            TaskEvent::Started(started) => {
+                (self.phase, self.attempt, self.worker) = (Phase::Running, started.attempt, started.worker);
+            }
             TaskEvent::StepCompleted(completed) => self.steps = completed.step,
             TaskEvent::HeartbeatLost(_) => self.phase = Phase::Queued,
             TaskEvent::RetryScheduled(scheduled) => self.phase = Phase::Retrying { at: scheduled.retry_at },
             TaskEvent::Failed(_) | TaskEvent::DeadLettered(_) => self.phase = Phase::Failed,
-            TaskEvent::Completed(_) | TaskEvent::Cancelled(_) => self.phase = Phase::Final,
+            TaskEvent::Completed(_) => self.phase = Phase::Final,
+            TaskEvent::Cancelled(_) => self.phase = Phase::Cancelled,
             TaskEvent::Retried(retried) => {
                 self.phase = Phase::Queued;
                 self.attempt_max = self.attempt.saturating_add(retried.attempts.unwrap_or(self.max_attempts));

@@ -178,7 +178,7 @@ fn fail(attempt: u32, failure: TaskFailure, limits: &Limits) -> TaskCommand {
 }
 
 /// Exponential backoff with full jitter (Brooker, "Exponential Backoff and Jitter", 2015): a random share of the doubled pause.
-fn backoff(attempt: u32, limits: &Limits) -> Duration {
+pub(super) fn backoff(attempt: u32, limits: &Limits) -> Duration {
     let doubled = limits.backoff_initial_ms.saturating_mul(1 << attempt.saturating_sub(1).min(20));
     let ceiling = doubled.min(limits.backoff_max_ms);
     let share = u64::from_le_bytes(crate::security::random::bytes::<8>());

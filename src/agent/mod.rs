@@ -17,13 +17,16 @@ use crate::{error::FieldError, views::query::Views};
 
 mod attempt;
 pub mod insight;
+pub mod lease;
 pub mod queue;
+mod ready;
 pub mod rules;
 pub mod run;
 pub mod slots;
 pub mod worker;
 
 use insight::agent::InsightAgent;
+use lease::kind::WorkerAgent;
 use rules::agent::RulesAgent;
 pub use run::{Run, RunError, TaskFailure};
 
@@ -54,6 +57,11 @@ pub struct Trial<'a> {
 #[async_trait]
 pub trait AgentHandler: Send + Sync {
     fn describe(&self) -> KindDescription;
+
+    /// Whether its tasks are leased to workers outside. Then no process of ours claims them or calls [`run`](Self::run).
+    fn is_leased(&self) -> bool {
+        false
+    }
 
     /// # Errors
     /// Every refused value, with a pointer into the configuration.
@@ -103,7 +111,7 @@ pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn AgentHandler>>>);
 impl Kinds {
     /// The one registration of agent kinds.
     pub fn all(views: Views) -> Self {
-        Self::new(vec![Arc::new(InsightAgent), Arc::new(RulesAgent::new(views))])
+        Self::new(vec![Arc::new(InsightAgent), Arc::new(RulesAgent::new(views)), Arc::new(WorkerAgent)])
     }
 
     fn new(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {
@@ -112,6 +120,11 @@ impl Kinds {
 
     pub fn get(&self, kind: &str) -> Option<&Arc<dyn AgentHandler>> {
         self.0.get(kind)
+    }
+
+    /// Whether tasks of this kind are run by processes of ours, rather than leased to others or unknown.
+    pub fn run_here(&self, kind: &str) -> bool {
+        self.get(kind).is_some_and(|handler| !handler.is_leased())
     }
 
     pub fn describe(&self) -> Vec<KindDescription> {

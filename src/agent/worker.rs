@@ -6,13 +6,9 @@ use futures_util::{StreamExt, future::join_all, stream};
 use marvin_domain::{
     Actor, AggregateKind, Directed, Envelope, Event, StreamId,
     agent::{Agent, AgentStatus, Profile},
-    ids,
-    task::{Phase, Task, TaskCommand, TaskEvent},
+    task::{TaskCommand, TaskEvent},
 };
-use marvin_projections::{
-    agents::Agents,
-    tasks::{TaskStatus, Tasks},
-};
+use marvin_projections::agents::Agents;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -22,14 +18,17 @@ use super::{
     Kinds,
     attempt::{self, Attempts},
     queue::Queues,
+    ready,
     slots::{Slots, Taken},
 };
 use crate::{
-    dispatch::{CommandMeta, DispatchError, Dispatcher},
+    dispatch::{CommandMeta, Dispatcher},
     health::Health,
     log::{EventLog, codec::Codec, subscription::Subscription, tail::Tail},
-    views::{Filter, Found, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
+    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
 };
+
+mod lost;
 
 /// Tasks that one process runs at once, over all agents: handlers that compute share two to a few cores.
 pub const RUNNING_MAX: usize = 64;
@@ -69,7 +68,8 @@ impl Worker {
 
     /// Claims tasks as the broker tells of them, of every kind that runs here, until the process ends.
     pub async fn consume(self: Arc<Self>, queues: Queues, health: Health) {
-        let kinds: Vec<_> = self.attempts.kinds.describe().into_iter().map(|kind| kind.kind).collect();
+        let kinds = self.attempts.kinds.describe().into_iter().map(|kind| kind.kind);
+        let kinds: Vec<_> = kinds.filter(|kind| self.attempts.kinds.run_here(kind)).collect();
         join_all(kinds.iter().map(|kind| queues.consume(self.clone(), kind, &health))).await;
     }
 
@@ -95,12 +95,6 @@ impl Worker {
     /// Waits until this process may run one more task.
     pub(super) async fn has_room(&self) {
         self.room.acquire().await.map(drop).ok();
-    }
-
-    /// A task as the log has it. None when it cannot be read now: the next sweep looks again.
-    async fn task<T>(&self, id: Uuid, read: impl FnOnce(&Task) -> T) -> Option<T> {
-        let loaded = self.attempts.dispatcher.load(StreamId { kind: AggregateKind::Task, id }).await.ok()?;
-        <&Task>::try_from(&loaded.state).ok().map(read)
     }
 
     /// Keeps the leases of what runs here.
@@ -149,68 +143,17 @@ impl Worker {
             let agents = self.views.list::<Agents>(page).await?.documents;
             let Some(last) = agents.last() else { return Ok(()) };
             before = Some(last.id);
-            for agent in &agents {
+            for agent in agents.iter().filter(|agent| self.attempts.kinds.run_here(&agent.kind)) {
                 self.sweep_agent(agent.id, agent.limits.max_concurrency).await?;
             }
         }
     }
 
     /// Claims the agent's most urgent ready tasks: by priority, then age.
-    ///
-    /// What is queued is ready at once, whatever the clock says; only a retry waits for its time.
     async fn sweep_agent(self: &Arc<Self>, agent: Uuid, slots_max: u32) -> Result<(), ViewError> {
-        let limit = slots_max.min(PAGE_DOCUMENTS_MAX);
-        let due = Filter::AtMost("ready_at", chrono::Utc::now().timestamp_millis());
-        let mut ready = self.list_ready(agent, vec![Filter::is("status", "queued")], limit).await?;
-        ready.extend(self.list_ready(agent, vec![Filter::is("status", "retrying"), due], limit).await?);
-        ready.sort_by_key(|task| (std::cmp::Reverse(task.sorted_by), task.id));
-        ready.truncate(limit as usize);
+        let ready = ready::find(&self.views, agent, slots_max.min(PAGE_DOCUMENTS_MAX)).await?;
         stream::iter(ready).for_each_concurrent(CLAIMS_AT_ONCE, |task| self.claim(task.id, agent)).await;
         Ok(())
-    }
-
-    async fn list_ready(&self, agent: Uuid, mut filters: Vec<Filter>, limit: u32) -> Result<Vec<Found>, ViewError> {
-        filters.push(Filter::is("agent_id", agent));
-        let order = Order::HighestThenOldest("priority");
-        self.views.find::<Tasks>(ListQuery { filters, order, before: None, limit }).await
-    }
-
-    /// Records the lost heartbeat of running tasks that nobody holds. The log refuses it for an attempt that has ended.
-    async fn find_lost(&self) -> Result<(), ViewError> {
-        let filters = vec![Filter::is("status", TaskStatus::Running.as_str())];
-        let query = ListQuery { filters, order: Order::Newest, before: None, limit: PAGE_DOCUMENTS_MAX };
-        let mut running = self.views.find::<Tasks>(query).await?;
-        if running.is_empty() {
-            return Ok(());
-        }
-        let held = self.slots.held().await?;
-        running.retain(|task| !held.contains(&task.id));
-        let mut attempts = Vec::with_capacity(running.len());
-        for task in running {
-            attempts.extend(self.attempt_of(task.id).await.map(|attempt| (task.id, attempt)));
-        }
-        if attempts.is_empty() {
-            return Ok(());
-        }
-        // Once more: an attempt that began meanwhile had its slot before it was in the log.
-        let held = self.slots.held().await?;
-        for (task, attempt) in attempts.into_iter().filter(|(task, _)| !held.contains(task)) {
-            let mut meta = CommandMeta::new(Actor::System);
-            meta.command_id = ids::derived(task, &format!("heartbeat lost {attempt}"));
-            meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
-            let lose = Directed::new(task, TaskCommand::LoseHeartbeat { attempt });
-            match self.attempts.dispatcher.dispatch(&meta, &[lose]).await {
-                Ok(_) => warn!(task.id = %task, attempt, "a worker vanished while it ran a task"),
-                Err(DispatchError::Refused(_)) => {}
-                Err(error) => warn!(task.id = %task, error = %error, "a lost heartbeat could not be recorded"),
-            }
-        }
-        Ok(())
-    }
-
-    /// The attempt that runs.
-    async fn attempt_of(&self, task: Uuid) -> Option<u32> {
-        self.task(task, |task| (task.phase == Phase::Running).then_some(task.attempt)).await?
     }
 
     /// Takes a slot, then the task; runs it when both were free.
@@ -219,7 +162,7 @@ impl Worker {
         let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
             return;
         };
-        if self.attempts.kinds.get(&profile.kind).is_none() {
+        if !self.attempts.kinds.run_here(&profile.kind) {
             return;
         }
         let claim = Uuid::now_v7();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     accounts::Accounts,
-    agent::Kinds,
+    agent::{Kinds, lease::Leases},
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     security::{
@@ -42,6 +42,7 @@ pub struct Api {
     pub log: Arc<dyn EventLog>,
     pub codec: Codec,
     pub kinds: Kinds,
+    pub leases: Arc<Leases>,
     pub channels: ChannelKeys,
     pub subjects: Arc<dyn SubjectStore>,
     pub accounts: Accounts,

@@ -12,6 +12,7 @@ pub mod describe;
 pub mod events;
 pub mod headers;
 pub mod json;
+pub mod leases;
 pub mod line;
 pub mod metrics;
 pub mod notifications;
@@ -66,11 +67,15 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/agents/{id}/history").get(needs(P::AgentsRead), events::of_agent),
         Resource::at("/api/v1/agents/{id}/try").post(needs(P::AgentsUse), agents::attempt),
         Resource::at("/api/v1/agents/{id}/tasks").post(needs(P::AgentsUse), tasks::submit),
+        Resource::at("/api/v1/agents/{id}/lease").post(needs(P::WorkerWork), leases::lease),
         Resource::at("/api/v1/tasks").get(needs(P::TasksReadOwn), tasks::list),
         Resource::at("/api/v1/tasks/{id}").get(needs(P::TasksReadOwn), tasks::show),
         Resource::at("/api/v1/tasks/{id}/history").get(needs(P::TasksReadOwn), events::of_task),
         Resource::at("/api/v1/tasks/{id}/cancel").post(needs(P::TasksManageOwn), tasks::cancel),
         Resource::at("/api/v1/tasks/{id}/retry").post(needs(P::TasksManageOwn), tasks::retry),
+        Resource::at("/api/v1/tasks/{id}/heartbeat").post(needs(P::WorkerWork), leases::heartbeat),
+        Resource::at("/api/v1/tasks/{id}/complete").post(needs(P::WorkerWork), leases::complete),
+        Resource::at("/api/v1/tasks/{id}/fail").post(needs(P::WorkerWork), leases::fail),
         Resource::at("/api/v1/notifications").get(needs(P::NotificationsOwn), notifications::list),
         Resource::at("/api/v1/notifications/read-all").post(needs(P::NotificationsOwn), notifications::read_all),
         Resource::at("/api/v1/notifications/{id}/read").post(needs(P::NotificationsOwn), notifications::read),

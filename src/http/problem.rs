@@ -45,6 +45,8 @@ impl Kind {
     const NOT_FOUND: Self = Self(StatusCode::NOT_FOUND, "not-found", "Not found");
     const NO_METHOD: Self = Self(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed");
     const CONFLICT: Self = Self(StatusCode::CONFLICT, "conflict", "Someone else was first");
+    const LATE: Self = Self(StatusCode::CONFLICT, "late-result", "This no longer counts");
+    const CANCELLED: Self = Self(StatusCode::CONFLICT, "cancelled", "The task was cancelled");
     const STALE: Self = Self(StatusCode::PRECONDITION_FAILED, "precondition-failed", "Changed since it was read");
     const TOO_LARGE: Self = Self(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large");
     const MEDIA_TYPE: Self =
@@ -92,6 +94,16 @@ impl Problem {
     /// 409: a lost race or a late result. Reload and decide again.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(Kind::CONFLICT, Some(detail.into()))
+    }
+
+    /// 409: what a worker says of an attempt that is not theirs any more. Stop working on it.
+    pub fn late_result(detail: impl Into<String>) -> Self {
+        Self::new(Kind::LATE, Some(detail.into()))
+    }
+
+    /// 409: the task that a worker is at work on was cancelled. Stop working on it.
+    pub fn cancelled(detail: impl Into<String>) -> Self {
+        Self::new(Kind::CANCELLED, Some(detail.into()))
     }
 
     /// 412: `If-Match` names a sequence that has passed.
@@ -276,6 +288,8 @@ mod tests {
     #[case(Problem::not_found(), 404, "/problems/not-found")]
     #[case(Problem::method_not_allowed(&[Method::GET]), 405, "/problems/method-not-allowed")]
     #[case(Problem::conflict("d"), 409, "/problems/conflict")]
+    #[case(Problem::late_result("d"), 409, "/problems/late-result")]
+    #[case(Problem::cancelled("d"), 409, "/problems/cancelled")]
     #[case(Problem::precondition_failed("d"), 412, "/problems/precondition-failed")]
     #[case(Problem::too_large(1), 413, "/problems/too-large")]
     #[case(Problem::unsupported_media_type("d"), 415, "/problems/unsupported-media-type")]

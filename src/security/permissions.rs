@@ -26,6 +26,8 @@ pub enum Permission {
     /// Look at and end one's own sessions.
     Sessions,
     OperationsRead,
+    /// Lease tasks of `worker` agents, read what they were given, and answer for them.
+    WorkerWork,
     /// See how projections stand, rebuild them, and take events out of them.
     ProjectionsManage,
 }
@@ -33,7 +35,7 @@ pub enum Permission {
 use Permission::*;
 
 /// Everything there is, in the order of the enum.
-pub const ALL: [Permission; 16] = [
+pub const ALL: [Permission; 17] = [
     UsersRead,
     UsersManage,
     AgentsRead,
@@ -49,6 +51,7 @@ pub const ALL: [Permission; 16] = [
     PersonalReadAll,
     Sessions,
     OperationsRead,
+    WorkerWork,
     ProjectionsManage,
 ];
 
@@ -84,7 +87,7 @@ const fn granted(role: Role) -> &'static [Permission] {
             Sessions,
             OperationsRead,
         ],
-        Role::Integrator => &[AgentsRead, EventsReadOwn, EventsReadAll, Sessions],
+        Role::Integrator => &[AgentsRead, EventsReadOwn, EventsReadAll, Sessions, WorkerWork],
     }
 }
 
@@ -152,6 +155,12 @@ mod tests {
     fn an_integrator_sees_events_without_personal_parts() {
         assert!(allows(Role::Integrator, EventsReadAll));
         assert!(!allows(Role::Integrator, PersonalReadAll) && !allows(Role::Integrator, AgentsUse));
+    }
+
+    #[test]
+    fn only_administrators_and_integrators_do_the_work_of_workers_since_it_shows_what_others_wrote() {
+        let may: Vec<Role> = ROLES.into_iter().filter(|role| allows(*role, WorkerWork)).collect();
+        assert_eq!(may, [Role::Admin, Role::Integrator]);
     }
 
     #[test]

@@ -65,8 +65,8 @@ pub(super) async fn open(settings: &Settings, accepts_rollback: bool) -> Result<
         }
     });
     let (slots, duties) = (SqliteSlots(log.database().clone()), SqliteDuties(log.database().clone()));
-    // The lock on the data directory proves that whoever held a slot or a duty before is gone.
-    slots.release_all().await?;
+    // The lock on the data directory proves that whoever held a slot or a duty in a process before is gone.
+    slots.release_inside().await?;
     duties.release_all().await?;
     Ok(Opened {
         slots: Arc::new(slots),

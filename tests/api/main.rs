@@ -9,6 +9,7 @@ mod bad_input;
 mod events;
 mod feed;
 mod idempotency;
+mod leases;
 mod operations;
 mod permissions;
 mod planted;

@@ -4,13 +4,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-use crate::support::{ADMIN_EMAIL, ADMIN_PASSWORD, Client, PASSWORD, Server, user};
+use crate::{
+    leases::NO_LEASE,
+    support::{ADMIN_EMAIL, ADMIN_PASSWORD, Client, PASSWORD, Server, user},
+};
 
 const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"];
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 40] = [
+const TABLE: [(&str, &str, [u16; 6]); 44] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -36,6 +39,10 @@ const TABLE: [(&str, &str, [u16; 6]); 40] = [
     ("GET", "/api/v1/tasks/{id}/history", [200, 200, 404, 200, 403, 401]),
     ("POST", "/api/v1/tasks/{id}/cancel", [409, 409, 404, 403, 403, 401]),
     ("POST", "/api/v1/tasks/{id}/retry", [422, 422, 404, 403, 403, 401]),
+    ("POST", "/api/v1/agents/{id}/lease", [422, 403, 403, 403, 422, 401]),
+    ("POST", "/api/v1/tasks/{id}/heartbeat", [409, 403, 403, 403, 409, 401]),
+    ("POST", "/api/v1/tasks/{id}/complete", [409, 403, 403, 403, 409, 401]),
+    ("POST", "/api/v1/tasks/{id}/fail", [409, 403, 403, 403, 409, 401]),
     ("GET", "/api/v1/notifications", [200, 200, 200, 403, 403, 401]),
     ("POST", "/api/v1/notifications/{id}/read", [200, 404, 404, 403, 403, 401]),
     ("POST", "/api/v1/notifications/read-all", [200, 200, 200, 403, 403, 401]),
@@ -105,6 +112,12 @@ fn body(method: &str, pattern: &str, role: &str) -> Option<Value> {
         ("PATCH", "/api/v1/agents/{id}") => json!({ "name": role }),
         ("POST", "/api/v1/projections/{name}/skip") => json!({ "position": 1, "reason": "Because" }),
         ("POST", "/api/v1/agents/{id}/tasks" | "/api/v1/agents/{id}/try") => json!({ "input": 1 }),
+        ("POST", "/api/v1/agents/{id}/lease") => json!({ "max": 1, "wait_s": 0 }),
+        ("POST", "/api/v1/tasks/{id}/heartbeat") => json!({ "lease": NO_LEASE }),
+        ("POST", "/api/v1/tasks/{id}/complete") => json!({ "lease": NO_LEASE, "output": 1 }),
+        ("POST", "/api/v1/tasks/{id}/fail") => {
+            json!({ "lease": NO_LEASE, "code": "a", "message": "b", "retry": true })
+        }
         _ => return None,
     })
 }

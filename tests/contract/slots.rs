@@ -1,6 +1,9 @@
 //! What every store of slots promises: as many as the agent's limit, each held by one claim until it runs out.
 use futures_util::future::join_all;
-use marvin::agent::slots::{Slots, Taken, postgres::PostgresSlots, sqlite::SqliteSlots};
+use marvin::{
+    agent::slots::{Slots, Taken, is_outside, postgres::PostgresSlots, sqlite::SqliteSlots},
+    log::sqlite::SqliteLog,
+};
 use rstest::rstest;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -102,6 +105,24 @@ async fn renewing_prolongs_each_lease_that_still_stands(#[case] adapter: Adapter
     // A renewal sets when the lease ends, so it can also end it.
     assert_eq!(slots.renew(vec![other], LAPSED).await.unwrap(), HashSet::from([other]));
     assert_eq!(slots.held().await.unwrap(), HashSet::from([task]));
+}
+
+#[tokio::test]
+async fn a_process_that_starts_anew_frees_the_slots_held_inside_the_last_one_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(&directory.path().join("log.db")).unwrap();
+    let slots = SqliteSlots(log.database().clone());
+    let (inside, outside) = (id(), Uuid::new_v8(*id().as_bytes()));
+    assert_eq!([inside, outside].map(is_outside), [false, true]);
+    let (agent, abandoned, leased) = (id(), id(), id());
+    for (task, holder) in [(abandoned, inside), (leased, outside)] {
+        assert_eq!(slots.take(agent, 2, task, holder, TTL).await.unwrap(), Taken::Yes);
+    }
+    for _ in 0..2 {
+        slots.release_inside().await.unwrap();
+        assert_eq!(slots.held().await.unwrap(), HashSet::from([leased]));
+    }
+    assert_eq!(slots.renew(vec![inside, outside], TTL).await.unwrap(), HashSet::from([outside]));
 }
 
 /// Claims made at the same time on two nodes.

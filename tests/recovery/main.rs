@@ -13,6 +13,7 @@ mod full_disk;
 mod interrupted;
 mod journal;
 mod kills;
+mod leases;
 mod load;
 mod nodes;
 mod planting;

@@ -19,11 +19,11 @@ use super::{
 const TASKS: usize = 60;
 
 /// Starts a node. The first one makes the key file; it has to be brought to the others.
-fn first_node(database: &Database) -> Server {
+pub(super) fn first_node(database: &Database) -> Server {
     Launch::with_admin().on(database).start()
 }
 
-fn next_node(database: &Database, of: &Server) -> Server {
+pub(super) fn next_node(database: &Database, of: &Server) -> Server {
     let launch = Launch::with_admin().on(database);
     fs::copy(of.data_dir().join("master.key"), launch.data_dir().join("master.key")).unwrap();
     launch.start()

@@ -73,7 +73,7 @@ pub struct TaskSubmitted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskStarted {
     pub attempt: u32,
-    /// The process that runs it.
+    /// The process that runs it; where a worker outside leased it, what follows from the lease one way.
     pub worker: Uuid,
 }
 

@@ -156,7 +156,24 @@ fn the_state_follows_the_attempts() {
     assert_eq!(after(given_up()), (Phase::Failed, 2, 2));
     assert_eq!(after(given_up().into_iter().chain([retried(2)]).collect()), (Phase::Queued, 2, 4));
     assert_eq!(after(vec![submitted(2), started(1), completed(1)]), (Phase::Final, 1, 2));
-    assert_eq!(after(vec![submitted(2), cancelled()]), (Phase::Final, 0, 2));
+    assert_eq!(after(vec![submitted(2), cancelled()]), (Phase::Cancelled, 0, 2));
+}
+
+#[test]
+fn a_running_attempt_is_its_workers_alone_and_others_are_told_why_theirs_does_not_count() {
+    let check = |events: Vec<TaskEvent>, worker| state_after(events).check_worker(worker);
+    let running = || vec![submitted(2), started(1)];
+    assert_eq!(check(running(), WORKER), Ok(1));
+    assert_eq!(check(running(), ADA), Err(TaskError::LateResult));
+    assert_eq!(check(vec![], WORKER), Err(TaskError::Absent));
+    assert_eq!(check(vec![submitted(2)], uuid::Uuid::nil()), Err(TaskError::LateResult), "nobody has started it");
+    for end in [heartbeat_lost(1), retry_scheduled(1), completed(1), failed(1), dead_lettered(1)] {
+        let ended = running().into_iter().chain([end]).collect();
+        assert_eq!(check(ended, WORKER), Err(TaskError::LateResult));
+    }
+    let is_cancelled = || running().into_iter().chain([cancelled()]).collect();
+    assert_eq!(check(is_cancelled(), WORKER), Err(TaskError::Cancelled));
+    assert_eq!(check(is_cancelled(), ADA), Err(TaskError::LateResult));
 }
 
 #[test]

@@ -21,6 +21,14 @@ pub enum Taken {
     Held,
 }
 
+/// Holders inside our processes are drawn, as UUIDv7; those outside follow from their lease, as UUIDv8.
+const OUTSIDE_VERSION: usize = 8;
+
+/// Whether this holder is a worker outside, who outlives the process that took the slot.
+pub fn is_outside(holder: Uuid) -> bool {
+    holder.get_version_num() == OUTSIDE_VERSION
+}
+
 #[async_trait]
 pub trait Slots: Send + Sync {
     /// Takes one of the agent's `slots_max` slots for a task, for `holder`: an id drawn for this claim alone.

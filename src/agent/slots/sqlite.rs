@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
-use super::{Slots, Taken};
+use super::{Slots, Taken, is_outside};
 use crate::{
     sqlite::{Database, NOW_MS},
     store::StoreError,
@@ -14,12 +14,24 @@ use crate::{
 pub struct SqliteSlots(pub Database);
 
 impl SqliteSlots {
-    /// Frees all slots. Only for the one process that owns the data directory, at its start: it knows that no holder lives.
+    /// Frees the slots that are held inside a process, and leaves those of workers outside. Only for the one process that owns the
+    /// data directory, at its start: it knows that no other lives.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    pub async fn release_all(&self) -> Result<(), StoreError> {
-        self.0.write(|connection| Ok(connection.execute("DELETE FROM leases", []).map(drop)?)).await
+    pub async fn release_inside(&self) -> Result<(), StoreError> {
+        self.0
+            .write(|connection| {
+                let mut statement = connection.prepare("SELECT holder FROM leases")?;
+                let holders = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+                for holder in holders.collect::<rusqlite::Result<Vec<_>>>()? {
+                    if !Uuid::from_slice(&holder).is_ok_and(is_outside) {
+                        connection.execute("DELETE FROM leases WHERE holder = ?1", [holder])?;
+                    }
+                }
+                Ok(())
+            })
+            .await
     }
 }
 

@@ -52,8 +52,10 @@ async fn a_body_that_is_not_the_json_that_is_expected_is_400_at_every_entrance()
         more["colour"] = json!("red");
         let refused = house.send(&method, &path, "application/json", more.to_string()).await;
         assert_eq!(refused.problem(400)["errors"][0]["pointer"], "/colour", "{method} {path}");
-        // An input and a configuration may be any JSON; their kind judges them.
-        for field in body.as_object().unwrap().keys().filter(|field| !["input", "config"].contains(&field.as_str())) {
+        // An input, an output and a configuration may be any JSON; their kind judges them.
+        for field in
+            body.as_object().unwrap().keys().filter(|field| !["input", "output", "config"].contains(&field.as_str()))
+        {
             let mut wrong = body.clone();
             wrong[field] = json!([[1]]);
             let answer = house.send(&method, &path, "application/json", wrong.to_string()).await;

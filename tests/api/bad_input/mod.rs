@@ -2,7 +2,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_EMAIL, Answer, Client, PASSWORD, Server, user};
+use crate::{
+    leases::NO_LEASE,
+    support::{ADMIN_EMAIL, Answer, Client, PASSWORD, Server, user},
+};
 
 mod addresses;
 mod bodies;
@@ -35,6 +38,8 @@ impl House {
     /// Every call that takes a JSON body, with the most bytes that it takes and a body that it would take.
     fn entrances(&self) -> Vec<(Method, String, usize, Value)> {
         let agent = format!("/api/v1/agents/{}", self.rules);
+        // One that there is not: nothing else of it is looked at before the body.
+        let task = format!("/api/v1/tasks/{}", uuid::Uuid::now_v7());
         let set_up = json!({ "token": "x", "email": "x@example.org", "password": PASSWORD, "display_name": "X" });
         vec![
             (Method::POST, "/api/v1/setup".into(), BODY_BYTES_MAX, set_up),
@@ -44,6 +49,15 @@ impl House {
             (Method::PATCH, agent.clone(), BODY_BYTES_MAX, json!({ "name": "B" })),
             (Method::POST, format!("{agent}/try"), BODY_BYTES_MAX, json!({ "input": 1 })),
             (Method::POST, format!("{agent}/tasks"), TASK_BYTES_MAX, json!({ "input": 1 })),
+            (Method::POST, format!("{agent}/lease"), BODY_BYTES_MAX, json!({ "max": 1, "wait_s": 0 })),
+            (Method::POST, format!("{task}/heartbeat"), BODY_BYTES_MAX, json!({ "lease": NO_LEASE })),
+            (Method::POST, format!("{task}/complete"), BODY_BYTES_MAX, json!({ "lease": NO_LEASE, "output": 1 })),
+            (
+                Method::POST,
+                format!("{task}/fail"),
+                BODY_BYTES_MAX,
+                json!({ "lease": NO_LEASE, "code": "a", "message": "b", "retry": true }),
+            ),
             (
                 Method::POST,
                 "/api/v1/projections/tasks/skip".into(),

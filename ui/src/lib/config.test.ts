@@ -27,6 +27,13 @@ describe("a configuration of another kind", () => {
   });
 });
 
+describe("a worker", () => {
+  it("has_nothing_to_configure", () => {
+    expect(build(draftOf("worker", undefined))).toEqual({ value: {}, errors: {}, fields: [] });
+    expect(build(draftOf("worker", {})).value).toEqual({});
+  });
+});
+
 describe("rules", () => {
   it("begin_with_one_empty_rule", () => {
     expect((draftOf("rules", undefined) as RulesDraft).rules).toHaveLength(1);

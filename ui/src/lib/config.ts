@@ -20,7 +20,11 @@ export interface JsonDraft {
   form: "json";
   text: string;
 }
-export type ConfigDraft = InsightDraft | RulesDraft | JsonDraft;
+/** A kind without anything to configure. */
+export interface NoDraft {
+  form: "none";
+}
+export type ConfigDraft = InsightDraft | RulesDraft | JsonDraft | NoDraft;
 
 /** The contract's bounds: a forecast of more steps than this says nothing. */
 export const HORIZON = { min: 1, max: 1000, whole: true };
@@ -35,12 +39,14 @@ export function draftOf(kind: string, config: unknown): ConfigDraft {
     const known = isRecord(config) ? config : {};
     return { form: "insight", season: numberText(known.season), levelPercent: percentText(known.level), horizon: numberText(known.horizon) };
   }
+  if (kind === "worker") return { form: "none" };
   if (kind !== "rules") return { form: "json", text };
   const rules = isRecord(config) ? draftRules(config) : [newRule()];
   return { form: "rules", mode: rules === null ? "json" : "form", rules: rules ?? [], text };
 }
 
 export function build(draft: ConfigDraft): Built {
+  if (draft.form === "none") return { value: {}, errors: {}, fields: [] };
   if (draft.form === "insight") return buildInsight(draft);
   if (draft.form === "rules" && draft.mode === "form") return buildRules(draft.rules);
   const parsed = parseJson(draft.text);

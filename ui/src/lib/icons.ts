@@ -17,6 +17,7 @@ import pause from "bootstrap-icons/icons/pause.svg?raw";
 import pencil from "bootstrap-icons/icons/pencil.svg?raw";
 import people from "bootstrap-icons/icons/people.svg?raw";
 import play from "bootstrap-icons/icons/play.svg?raw";
+import plug from "bootstrap-icons/icons/plug.svg?raw";
 import plusLg from "bootstrap-icons/icons/plus-lg.svg?raw";
 import robot from "bootstrap-icons/icons/robot.svg?raw";
 import signpostSplit from "bootstrap-icons/icons/signpost-split.svg?raw";
@@ -47,6 +48,7 @@ export const ICONS = {
   pencil,
   people,
   play,
+  plug,
   "plus-lg": plusLg,
   robot,
   "signpost-split": signpostSplit,

@@ -19,6 +19,11 @@ const KNOWN: Record<string, KindWords> = {
     description: "Checks what it is given against your conditions, then notifies people, starts tasks or answers.",
     icon: "signpost-split",
   },
+  worker: {
+    title: "Worker",
+    description: "Hands its tasks to programs of your own, which lease them and answer over HTTP.",
+    icon: "plug",
+  },
 };
 
 export function kindWords(kind: string, known?: AgentKind): KindWords {
