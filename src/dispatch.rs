@@ -160,7 +160,7 @@ impl Dispatcher {
     }
 
     /// Reads what the cached aggregate has not seen.
-    async fn refresh(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
+    pub async fn refresh(&self, stream: StreamId) -> Result<Arc<Loaded>, DispatchError> {
         let cached = self.cache.get(stream);
         let mut loaded = cached.as_deref().cloned().unwrap_or_else(|| Loaded::nothing(stream));
         loop {

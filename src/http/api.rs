@@ -15,6 +15,7 @@ use crate::{
     agent::Kinds,
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
+    schedule::Firing,
     security::{
         channels::ChannelKeys,
         passwords::Passwords,
@@ -42,6 +43,8 @@ pub struct Api {
     pub log: Arc<dyn EventLog>,
     pub codec: Codec,
     pub kinds: Kinds,
+    /// Fires schedules that somebody triggers.
+    pub firing: Firing,
     pub channels: ChannelKeys,
     pub subjects: Arc<dyn SubjectStore>,
     pub accounts: Accounts,

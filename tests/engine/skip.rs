@@ -1,6 +1,7 @@
 //! A skipped event is recorded once, with the reason in the words, and under the key, of the administrator who gave it.
 use crate::stack::Stack;
-use marvin::http::cloudevents::{Selection, event_type};
+use marvin::cloudevent::event_type;
+use marvin::http::cloudevents::Selection;
 use marvin_domain::{
     Event, Personal,
     projection::{self, ProjectionCommand, ProjectionEvent, ProjectionSkipped, Reason},

@@ -2,9 +2,11 @@
 use marvin_domain::{
     AggregateKind, Command, Event, Personal, State,
     agent::Agent,
+    channel::Channel,
     instance::Instance,
     notification::{Link, Message, Notification, NotificationCommand, Severity},
     projection::{Projection, ProjectionCommand, Reason},
+    schedule::ScheduleState,
     task::{Failure, FailureText, Input, Output, StepResult, Submission, Task, TaskCommand},
     user::{Profile, Role, User, UserCommand},
 };
@@ -67,6 +69,8 @@ fn serialised(state: &State) -> String {
         State::Task(state) => serde_json::to_string::<Task>(state),
         State::Notification(state) => serde_json::to_string::<Notification>(state),
         State::Projection(state) => serde_json::to_string::<Projection>(state),
+        State::Channel(state) => serde_json::to_string::<Channel>(state),
+        State::Schedule(state) => serde_json::to_string::<ScheduleState>(state),
     };
     json.unwrap()
 }

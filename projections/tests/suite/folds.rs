@@ -11,11 +11,12 @@ use crate::{
 /// The views that show what this kind of aggregate does.
 fn shown_by(kind: AggregateKind) -> &'static [&'static str] {
     match kind {
-        AggregateKind::Instance | AggregateKind::Projection => &[],
+        AggregateKind::Instance | AggregateKind::Projection | AggregateKind::Channel => &[],
         AggregateKind::User => &["users"],
         AggregateKind::Agent => &["agents"],
         AggregateKind::Task => &["tasks", "steps"],
         AggregateKind::Notification => &["inbox"],
+        AggregateKind::Schedule => &["schedules"],
     }
 }
 
