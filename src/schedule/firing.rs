@@ -229,7 +229,8 @@ impl Firing {
     /// When the log cannot be read.
     pub(super) async fn end_of(&self, task_id: Uuid) -> Result<Option<TaskEnd>, DispatchError> {
         let stream = StreamId { kind: AggregateKind::Task, id: task_id };
-        let loaded = self.dispatcher.load(stream).await?;
+        // What is cached may be a moment old, and that moment may be the end.
+        let loaded = self.dispatcher.refresh(stream).await?;
         let phase = <&Task>::try_from(&loaded.state).map_or(Phase::Unknown, |task| task.phase);
         Ok(match phase {
             Phase::Failed => Some(TaskEnd::Failed),

@@ -14,6 +14,7 @@ mod permissions;
 mod planted;
 mod projections;
 mod reading;
+mod schedules;
 mod sessions;
 mod setup;
 mod tasks;

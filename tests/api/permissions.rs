@@ -10,7 +10,7 @@ const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 40] = [
+const TABLE: [(&str, &str, [u16; 6]); 49] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -36,6 +36,15 @@ const TABLE: [(&str, &str, [u16; 6]); 40] = [
     ("GET", "/api/v1/tasks/{id}/history", [200, 200, 404, 200, 403, 401]),
     ("POST", "/api/v1/tasks/{id}/cancel", [409, 409, 404, 403, 403, 401]),
     ("POST", "/api/v1/tasks/{id}/retry", [422, 422, 404, 403, 403, 401]),
+    ("GET", "/api/v1/schedules", [200, 200, 403, 200, 403, 401]),
+    ("POST", "/api/v1/schedules", [201, 201, 403, 403, 403, 401]),
+    ("GET", "/api/v1/schedules/{id}", [200, 200, 403, 200, 403, 401]),
+    ("GET", "/api/v1/schedules/{id}/history", [200, 200, 403, 200, 403, 401]),
+    ("PATCH", "/api/v1/schedules/{id}", [200, 200, 403, 403, 403, 401]),
+    ("POST", "/api/v1/schedules/{id}/pause", [200, 200, 403, 403, 403, 401]),
+    ("POST", "/api/v1/schedules/{id}/resume", [200, 200, 403, 403, 403, 401]),
+    ("POST", "/api/v1/schedules/{id}/trigger", [200, 200, 403, 403, 403, 401]),
+    ("DELETE", "/api/v1/schedules/{id}", [200, 200, 403, 403, 403, 401]),
     ("GET", "/api/v1/notifications", [200, 200, 200, 403, 403, 401]),
     ("POST", "/api/v1/notifications/{id}/read", [200, 404, 404, 403, 403, 401]),
     ("POST", "/api/v1/notifications/read-all", [200, 200, 200, 403, 403, 401]),
@@ -63,11 +72,14 @@ struct Things {
     retiring: String,
     task: String,
     notification: String,
+    schedule: String,
 }
 
 impl Things {
     async fn of(admin: &Client) -> Self {
         let agent = admin.agent("rules", json!({ "rules": [] })).await;
+        let schedule = json!({ "name": "S", "agent_id": agent, "input": 1, "cron": "0 0 1 1 *" });
+        let schedule = admin.post("/api/v1/schedules", &schedule).await.expect(201).id();
         let retiring = admin.agent("rules", json!({ "rules": [] })).await;
         let task = admin.task_done(&agent, json!(1)).await["id"].as_str().unwrap().to_owned();
         let notification = crate::support::eventually("the end of the task is told", async || {
@@ -75,7 +87,7 @@ impl Things {
             Some(inbox.first()?["id"].as_str()?.to_owned())
         })
         .await;
-        Self { admin: admin.user_id().to_owned(), agent, retiring, task, notification }
+        Self { admin: admin.user_id().to_owned(), agent, retiring, task, notification, schedule }
     }
 
     fn path(&self, method: &str, pattern: &str) -> String {
@@ -85,6 +97,7 @@ impl Things {
             "agents" => &self.agent,
             "tasks" => &self.task,
             "notifications" => &self.notification,
+            "schedules" => &self.schedule,
             // A session that nobody has.
             _ => &self.agent,
         };
@@ -93,7 +106,7 @@ impl Things {
     }
 }
 
-fn body(method: &str, pattern: &str, role: &str) -> Option<Value> {
+fn body(things: &Things, method: &str, pattern: &str, role: &str) -> Option<Value> {
     let (email, agent) = (format!("new-{role}@example.org"), json!({ "rules": [] }));
     Some(match (method, pattern) {
         ("POST", "/api/v1/setup") => {
@@ -103,6 +116,10 @@ fn body(method: &str, pattern: &str, role: &str) -> Option<Value> {
         ("POST", "/api/v1/users") => user(&email, "New", &["member"]),
         ("POST", "/api/v1/agents") => json!({ "name": "Agent", "kind": "rules", "config": agent }),
         ("PATCH", "/api/v1/agents/{id}") => json!({ "name": role }),
+        ("POST", "/api/v1/schedules") => {
+            json!({ "name": "S", "agent_id": things.agent, "input": 1, "cron": "0 0 1 1 *" })
+        }
+        ("PATCH", "/api/v1/schedules/{id}") => json!({ "cron": "0 0 2 1 *" }),
         ("POST", "/api/v1/projections/{name}/skip") => json!({ "position": 1, "reason": "Because" }),
         ("POST", "/api/v1/agents/{id}/tasks" | "/api/v1/agents/{id}/try") => json!({ "input": 1 }),
         _ => return None,
@@ -150,7 +167,7 @@ async fn each_operation_answers_each_role_as_the_table_says() {
     for (method, pattern, expected) in TABLE {
         for ((role, client), expected) in people.iter().zip(expected) {
             let request = client.request(method.parse::<Method>().unwrap(), &things.path(method, pattern));
-            let request = body(method, pattern, role).iter().fold(request, |request, body| request.json(body));
+            let request = body(&things, method, pattern, role).iter().fold(request, |request, body| request.json(body));
             let response = request.send().await.unwrap();
             assert_eq!(response.status().as_u16(), expected, "{method} {pattern} as {role}");
             if expected == 401 {
@@ -177,7 +194,7 @@ async fn whoever_may_not_do_it_changes_nothing() {
         for (role, index, client) in refused.iter().filter(|(_, index, _)| [401, 403, 404].contains(&expected[*index]))
         {
             let request = client.request(method.parse::<Method>().unwrap(), &things.path(method, pattern));
-            let request = body(method, pattern, role).iter().fold(request, |request, body| request.json(body));
+            let request = body(&things, method, pattern, role).iter().fold(request, |request, body| request.json(body));
             assert_eq!(client.send(request).await.status, expected[*index], "{method} {pattern} as {role}");
         }
     }

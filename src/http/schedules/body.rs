@@ -132,7 +132,7 @@ pub struct ChangeSchedule {
     pub cron: Option<String>,
     pub at: Option<DateTime<Utc>>,
     pub timezone: Option<String>,
-    #[garde(inner(range(max = JITTER_S_MAX)))]
+    #[garde(range(max = JITTER_S_MAX))]
     pub jitter_s: Option<u32>,
     pub overlap: Option<Overlap>,
     pub missed: Option<Missed>,
