@@ -88,7 +88,10 @@ async fn a_made_schedule_is_shown_with_what_it_did_not_name_and_its_next_runs() 
     assert_eq!(runs.len(), 5);
     assert!(runs.is_sorted() && runs[0] > Utc::now() && runs[0] - Utc::now() <= Duration::hours(25));
     for query in ["", "?status=active", &format!("?agent_id={agent}")] {
-        assert_eq!(admin.get(&format!("/api/v1/schedules{query}")).await.expect(200).items(), [schedule.clone()]);
+        assert_eq!(
+            admin.get(&format!("/api/v1/schedules{query}")).await.expect(200).items(),
+            std::slice::from_ref(&schedule)
+        );
     }
     assert_eq!(admin.get("/api/v1/schedules?status=paused").await.expect(200).items(), Vec::<Value>::new());
 }
@@ -375,20 +378,13 @@ async fn the_owners_words_are_for_who_may_read_them_and_the_owner_alone_changes_
     }
     bob.patch(&path, &json!({ "name": "Mine" })).await.problem(403);
     bob.patch(&path, &json!({ "input": 1 })).await.problem(403);
-    bob.patch(&path, &json!({ "jitter_s": 5 })).await.expect(200);
+    let changed = bob.patch(&path, &json!({ "jitter_s": 5 })).await.expect(200).position();
     // A member sees nothing of it, in the log either.
-    member.get(&format!("/api/v1/events?subject=schedule/{id}")).await.expect(200);
-    let seen = |events: Value| events.as_array().unwrap().len();
-    let events = |person: Client, id: String| async move {
-        person
-            .get(&format!("/api/v1/events?types=schedule.created,schedule.changed&subject=schedule/{id}"))
-            .await
-            .expect(200)
-            .json()
-    };
-    assert_eq!(seen(events(member, id.clone()).await), 0);
-    assert_eq!(seen(events(bob, id.clone()).await), 2);
-    assert_eq!(seen(events(ann, id).await), 2);
+    let query = format!("/api/v1/events?types=schedule.created,schedule.changed&subject=schedule/{id}");
+    for (reader, seen) in [(&member, 0), (&bob, 2), (&ann, 2)] {
+        let events = reader.get_at(&query, changed).await.expect(200).json();
+        assert_eq!(events.as_array().unwrap().len(), seen);
+    }
 }
 
 #[tokio::test]
@@ -407,4 +403,20 @@ async fn the_schedules_of_an_erased_person_end_and_their_words_are_gone() {
     let history = history(&admin, &theirs).await;
     assert_eq!(history[1]["data"]["facts"]["reason"], "owner_erased");
     assert_eq!((&history[0]["data"]["personal"], &history[0]["data"]["erased"]), (&Value::Null, &json!(true)));
+}
+
+/// The example of `docs/schedules.md`, as somebody would type it.
+#[tokio::test]
+async fn the_example_of_the_documentation_makes_a_schedule() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = agent(&admin).await;
+    let page = include_str!("../../docs/schedules.md");
+    let example = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", example]).env("MARVIN", admin.url()).env("COOKIE", admin.cookie());
+    let output = shell.env("CSRF", admin.csrf()).env("AGENT", &agent).output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let schedule = until(&admin, answer["id"].as_str().unwrap(), "it is shown", |_| true).await;
+    assert_eq!((&schedule["name"], &schedule["timezone"]), (&json!("Orders of the week"), &json!("Europe/Zurich")));
 }
