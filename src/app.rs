@@ -23,6 +23,7 @@ use crate::{
     http::api::Api,
     node::{self, Node},
     process::Process,
+    schedule::{Firing, Scheduler},
     security::{
         passwords::{Passwords, check_policy},
         sessions::Sessions,
@@ -72,7 +73,10 @@ impl App {
             None => node.keep(relay.run_within(tail, health)),
             Some(_) => node.keep(relay.run_shared(tail, holder.clone(), node.stores.checkpoints.clone(), health)),
         }
-        let api = api(&node, projections, settings.public_origin(bound).to_string());
+        let firing = firing(&node);
+        let scheduler = Scheduler { firing: firing.clone() };
+        node.keep(scheduler.run(holder.clone(), node.tail.clone(), node.health.clone()));
+        let api = api(&node, projections, firing, settings.public_origin(bound).to_string());
         node.keep(keep_house(api.clone(), worker.clone()));
         Ok(Self { api, health: node.health.clone(), worker, holder, node })
     }
@@ -145,7 +149,19 @@ fn keep_views(node: &mut Node, holder: &Arc<Holder>, data_dir: &Path) -> Arc<Pro
     projections
 }
 
-fn api(node: &Node, projections: Arc<Projections>, public_url: String) -> web::Data<Api> {
+/// What fires schedules, by the program's clock.
+fn firing(node: &Node) -> Firing {
+    Firing {
+        dispatcher: node.dispatcher.clone(),
+        views: node.views.clone(),
+        kinds: node.kinds.clone(),
+        log: node.stores.log.clone(),
+        codec: node.stores.codec.clone(),
+        clock: Arc::new(Utc::now),
+    }
+}
+
+fn api(node: &Node, projections: Arc<Projections>, firing: Firing, public_url: String) -> web::Data<Api> {
     let passwords = Passwords::default();
     let Stores { subjects, log, codec, incarnation, .. } = &node.stores;
     web::Data::new(Api {
@@ -166,6 +182,7 @@ fn api(node: &Node, projections: Arc<Projections>, public_url: String) -> web::D
         kinds: node.kinds.clone(),
         leases: node.leases(),
         channels: node.keys.clone(),
+        firing,
         passwords,
     })
 }

@@ -9,7 +9,7 @@ use marvin_domain::{
     ids,
     process::{Answer, ProcessManager, Question},
 };
-use marvin_projections::tasks::Tasks;
+use marvin_projections::{Key, Projection, schedules::Schedules, tasks::Tasks};
 use std::sync::Arc;
 use tracing::debug;
 use uuid::Uuid;
@@ -75,23 +75,31 @@ impl Process {
                 self.views.wait::<Tasks>(position).await.map_err(again)?;
                 Ok(Answer::OpenTasks(self.open_tasks(user).await?))
             }
+            Question::SchedulesOf(user) => {
+                self.views.wait::<Schedules>(position).await.map_err(again)?;
+                let standing = ["active", "paused", "ended"].map(Key::from).to_vec();
+                let filters = vec![Filter::is("owner", user), Filter::In("status", standing)];
+                Ok(Answer::Schedules(self.all::<Schedules>(filters).await?))
+            }
         }
     }
 
     async fn open_tasks(&self, user: Uuid) -> Result<Vec<Uuid>, FollowError> {
-        let mut tasks = Vec::new();
+        let open = ["queued", "running", "retrying"].map(Key::from).to_vec();
+        self.all::<Tasks>(vec![Filter::is("requested_by", user), Filter::In("status", open)]).await
+    }
+
+    /// The ids of all documents that pass the filters.
+    async fn all<P: Projection>(&self, filters: Vec<Filter>) -> Result<Vec<Uuid>, FollowError> {
+        let mut ids = Vec::new();
         loop {
-            let filters = vec![
-                Filter::is("requested_by", user),
-                Filter::In("status", vec!["queued".into(), "running".into(), "retrying".into()]),
-            ];
-            let query =
-                ListQuery { filters, order: Order::Newest, before: tasks.last().copied(), limit: PAGE_DOCUMENTS_MAX };
-            let page = self.views.find::<Tasks>(query).await.map_err(again)?;
+            let (filters, before) = (filters.clone(), ids.last().copied());
+            let query = ListQuery { filters, order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
+            let page = self.views.find::<P>(query).await.map_err(again)?;
             if page.is_empty() {
-                return Ok(tasks);
+                return Ok(ids);
             }
-            tasks.extend(page.into_iter().map(|task| task.id));
+            ids.extend(page.into_iter().map(|found| found.id));
         }
     }
 }

@@ -36,4 +36,5 @@ projections! {
     steps::Steps,
     users::Users,
     inbox::Inbox,
+    schedules::Schedules,
 }

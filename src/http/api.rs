@@ -15,6 +15,7 @@ use crate::{
     agent::{Kinds, lease::Leases},
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
+    schedule::Firing,
     security::{
         channels::ChannelKeys,
         passwords::Passwords,
@@ -43,6 +44,8 @@ pub struct Api {
     pub codec: Codec,
     pub kinds: Kinds,
     pub leases: Arc<Leases>,
+    /// Fires schedules that somebody triggers.
+    pub firing: Firing,
     pub channels: ChannelKeys,
     pub subjects: Arc<dyn SubjectStore>,
     pub accounts: Accounts,

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::FieldError,
     log::{ReadError, subscription::BATCH_EVENTS_MAX},
+    schedule::schedule_stream,
     security::permissions::Permission,
 };
 
@@ -183,4 +184,15 @@ pub async fn of_user(
         return Err(Problem::not_found());
     }
     history(&request, &api, &caller, crate::accounts::user_stream(id.0)).await
+}
+
+/// `GET /api/v1/schedules/{id}/history`: also of one that was removed.
+pub async fn of_schedule(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    id: PathId,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Problem> {
+    history(&request, &api, &caller, schedule_stream(id.0)).await
 }

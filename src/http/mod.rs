@@ -24,6 +24,7 @@ pub mod problem;
 pub mod projections;
 pub mod query;
 pub mod route;
+pub mod schedules;
 pub mod session;
 pub mod stream;
 pub mod tasks;
@@ -76,6 +77,17 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/tasks/{id}/heartbeat").post(needs(P::WorkerWork), leases::heartbeat),
         Resource::at("/api/v1/tasks/{id}/complete").post(needs(P::WorkerWork), leases::complete),
         Resource::at("/api/v1/tasks/{id}/fail").post(needs(P::WorkerWork), leases::fail),
+        Resource::at("/api/v1/schedules")
+            .get(needs(P::SchedulesRead), schedules::list)
+            .post(needs(P::SchedulesManage), schedules::create),
+        Resource::at("/api/v1/schedules/{id}")
+            .get(needs(P::SchedulesRead), schedules::show)
+            .patch(needs(P::SchedulesManage), schedules::change)
+            .delete(needs(P::SchedulesManage), schedules::remove),
+        Resource::at("/api/v1/schedules/{id}/pause").post(needs(P::SchedulesManage), schedules::pause),
+        Resource::at("/api/v1/schedules/{id}/resume").post(needs(P::SchedulesManage), schedules::resume),
+        Resource::at("/api/v1/schedules/{id}/trigger").post(needs(P::SchedulesManage), schedules::trigger),
+        Resource::at("/api/v1/schedules/{id}/history").get(needs(P::SchedulesRead), events::of_schedule),
         Resource::at("/api/v1/notifications").get(needs(P::NotificationsOwn), notifications::list),
         Resource::at("/api/v1/notifications/read-all").post(needs(P::NotificationsOwn), notifications::read_all),
         Resource::at("/api/v1/notifications/{id}/read").post(needs(P::NotificationsOwn), notifications::read),

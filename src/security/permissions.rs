@@ -17,6 +17,8 @@ pub enum Permission {
     TasksReadAll,
     TasksManageOwn,
     TasksManageAll,
+    SchedulesRead,
+    SchedulesManage,
     NotificationsOwn,
     /// Events about oneself, one's tasks and notifications, and the agents.
     EventsReadOwn,
@@ -35,7 +37,7 @@ pub enum Permission {
 use Permission::*;
 
 /// Everything there is, in the order of the enum.
-pub const ALL: [Permission; 17] = [
+pub const ALL: [Permission; 19] = [
     UsersRead,
     UsersManage,
     AgentsRead,
@@ -45,6 +47,8 @@ pub const ALL: [Permission; 17] = [
     TasksReadAll,
     TasksManageOwn,
     TasksManageAll,
+    SchedulesRead,
+    SchedulesManage,
     NotificationsOwn,
     EventsReadOwn,
     EventsReadAll,
@@ -67,6 +71,8 @@ const fn granted(role: Role) -> &'static [Permission] {
             TasksReadAll,
             TasksManageOwn,
             TasksManageAll,
+            SchedulesRead,
+            SchedulesManage,
             NotificationsOwn,
             EventsReadOwn,
             EventsReadAll,
@@ -81,6 +87,7 @@ const fn granted(role: Role) -> &'static [Permission] {
             AgentsRead,
             TasksReadOwn,
             TasksReadAll,
+            SchedulesRead,
             EventsReadOwn,
             EventsReadAll,
             PersonalReadAll,
@@ -129,17 +136,21 @@ mod tests {
 
     #[test]
     fn an_auditor_reads_all_and_changes_nothing() {
-        for permission in [UsersRead, TasksReadAll, EventsReadAll, PersonalReadAll] {
+        for permission in [UsersRead, TasksReadAll, SchedulesRead, EventsReadAll, PersonalReadAll] {
             assert!(allows(Role::Auditor, permission), "{permission:?}");
         }
-        for permission in [UsersManage, AgentsManage, AgentsUse, TasksManageOwn, TasksManageAll, NotificationsOwn] {
+        for permission in
+            [UsersManage, AgentsManage, AgentsUse, TasksManageOwn, TasksManageAll, SchedulesManage, NotificationsOwn]
+        {
             assert!(!allows(Role::Auditor, permission), "{permission:?}");
         }
     }
 
     #[test]
     fn a_member_reaches_nothing_of_others() {
-        for permission in [TasksReadAll, TasksManageAll, EventsReadAll, PersonalReadAll, UsersRead, OperationsRead] {
+        for permission in
+            [TasksReadAll, TasksManageAll, SchedulesRead, EventsReadAll, PersonalReadAll, UsersRead, OperationsRead]
+        {
             assert!(!allows(Role::Member, permission), "{permission:?}");
         }
         assert!(allows(Role::Member, AgentsUse) && allows(Role::Member, TasksManageOwn));
@@ -148,6 +159,7 @@ mod tests {
     #[test]
     fn an_operator_runs_agents_and_tasks_but_not_users() {
         assert!(allows(Role::Operator, AgentsManage) && allows(Role::Operator, TasksManageAll));
+        assert!(allows(Role::Operator, SchedulesManage));
         assert!(!allows(Role::Operator, UsersRead) && !allows(Role::Operator, PersonalReadAll));
     }
 

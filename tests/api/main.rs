@@ -15,6 +15,7 @@ mod permissions;
 mod planted;
 mod projections;
 mod reading;
+mod schedules;
 mod sessions;
 mod setup;
 mod tasks;

@@ -13,7 +13,7 @@ const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 44] = [
+const TABLE: [(&str, &str, [u16; 6]); 53] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -43,6 +43,15 @@ const TABLE: [(&str, &str, [u16; 6]); 44] = [
     ("POST", "/api/v1/tasks/{id}/heartbeat", [409, 403, 403, 403, 409, 401]),
     ("POST", "/api/v1/tasks/{id}/complete", [409, 403, 403, 403, 409, 401]),
     ("POST", "/api/v1/tasks/{id}/fail", [409, 403, 403, 403, 409, 401]),
+    ("GET", "/api/v1/schedules", [200, 200, 403, 200, 403, 401]),
+    ("POST", "/api/v1/schedules", [201, 201, 403, 403, 403, 401]),
+    ("GET", "/api/v1/schedules/{id}", [200, 200, 403, 200, 403, 401]),
+    ("GET", "/api/v1/schedules/{id}/history", [200, 200, 403, 200, 403, 401]),
+    ("PATCH", "/api/v1/schedules/{id}", [200, 200, 403, 403, 403, 401]),
+    ("POST", "/api/v1/schedules/{id}/pause", [200, 200, 403, 403, 403, 401]),
+    ("POST", "/api/v1/schedules/{id}/resume", [200, 200, 403, 403, 403, 401]),
+    ("POST", "/api/v1/schedules/{id}/trigger", [200, 200, 403, 403, 403, 401]),
+    ("DELETE", "/api/v1/schedules/{id}", [200, 200, 403, 403, 403, 401]),
     ("GET", "/api/v1/notifications", [200, 200, 200, 403, 403, 401]),
     ("POST", "/api/v1/notifications/{id}/read", [200, 404, 404, 403, 403, 401]),
     ("POST", "/api/v1/notifications/read-all", [200, 200, 200, 403, 403, 401]),
@@ -70,11 +79,14 @@ struct Things {
     retiring: String,
     task: String,
     notification: String,
+    schedule: String,
 }
 
 impl Things {
     async fn of(admin: &Client) -> Self {
         let agent = admin.agent("rules", json!({ "rules": [] })).await;
+        let schedule = json!({ "name": "S", "agent_id": agent, "input": 1, "cron": "0 0 1 1 *" });
+        let schedule = admin.post("/api/v1/schedules", &schedule).await.expect(201).id();
         let retiring = admin.agent("rules", json!({ "rules": [] })).await;
         let task = admin.task_done(&agent, json!(1)).await["id"].as_str().unwrap().to_owned();
         let notification = crate::support::eventually("the end of the task is told", async || {
@@ -82,7 +94,7 @@ impl Things {
             Some(inbox.first()?["id"].as_str()?.to_owned())
         })
         .await;
-        Self { admin: admin.user_id().to_owned(), agent, retiring, task, notification }
+        Self { admin: admin.user_id().to_owned(), agent, retiring, task, notification, schedule }
     }
 
     fn path(&self, method: &str, pattern: &str) -> String {
@@ -92,6 +104,7 @@ impl Things {
             "agents" => &self.agent,
             "tasks" => &self.task,
             "notifications" => &self.notification,
+            "schedules" => &self.schedule,
             // A session that nobody has.
             _ => &self.agent,
         };
@@ -100,7 +113,7 @@ impl Things {
     }
 }
 
-fn body(method: &str, pattern: &str, role: &str) -> Option<Value> {
+fn body(things: &Things, method: &str, pattern: &str, role: &str) -> Option<Value> {
     let (email, agent) = (format!("new-{role}@example.org"), json!({ "rules": [] }));
     Some(match (method, pattern) {
         ("POST", "/api/v1/setup") => {
@@ -110,6 +123,10 @@ fn body(method: &str, pattern: &str, role: &str) -> Option<Value> {
         ("POST", "/api/v1/users") => user(&email, "New", &["member"]),
         ("POST", "/api/v1/agents") => json!({ "name": "Agent", "kind": "rules", "config": agent }),
         ("PATCH", "/api/v1/agents/{id}") => json!({ "name": role }),
+        ("POST", "/api/v1/schedules") => {
+            json!({ "name": "S", "agent_id": things.agent, "input": 1, "cron": "0 0 1 1 *" })
+        }
+        ("PATCH", "/api/v1/schedules/{id}") => json!({ "cron": "0 0 2 1 *" }),
         ("POST", "/api/v1/projections/{name}/skip") => json!({ "position": 1, "reason": "Because" }),
         ("POST", "/api/v1/agents/{id}/tasks" | "/api/v1/agents/{id}/try") => json!({ "input": 1 }),
         ("POST", "/api/v1/agents/{id}/lease") => json!({ "max": 1, "wait_s": 0 }),
@@ -163,7 +180,7 @@ async fn each_operation_answers_each_role_as_the_table_says() {
     for (method, pattern, expected) in TABLE {
         for ((role, client), expected) in people.iter().zip(expected) {
             let request = client.request(method.parse::<Method>().unwrap(), &things.path(method, pattern));
-            let request = body(method, pattern, role).iter().fold(request, |request, body| request.json(body));
+            let request = body(&things, method, pattern, role).iter().fold(request, |request, body| request.json(body));
             let response = request.send().await.unwrap();
             assert_eq!(response.status().as_u16(), expected, "{method} {pattern} as {role}");
             if expected == 401 {
@@ -190,7 +207,7 @@ async fn whoever_may_not_do_it_changes_nothing() {
         for (role, index, client) in refused.iter().filter(|(_, index, _)| [401, 403, 404].contains(&expected[*index]))
         {
             let request = client.request(method.parse::<Method>().unwrap(), &things.path(method, pattern));
-            let request = body(method, pattern, role).iter().fold(request, |request, body| request.json(body));
+            let request = body(&things, method, pattern, role).iter().fold(request, |request, body| request.json(body));
             assert_eq!(client.send(request).await.status, expected[*index], "{method} {pattern} as {role}");
         }
     }

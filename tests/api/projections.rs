@@ -26,7 +26,7 @@ async fn every_projection_is_listed_with_where_it_stands() {
     })
     .await;
     let names: Vec<_> = items.iter().map(|item| item["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["agents", "tasks", "steps", "users", "inbox"]);
+    assert_eq!(names, ["agents", "tasks", "steps", "users", "inbox", "schedules"]);
     for item in &items {
         let shown = admin.get(&format!("{PROJECTIONS}/{}", item["name"].as_str().unwrap())).await.expect(200);
         assert_eq!(&shown.json(), item);

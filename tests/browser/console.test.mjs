@@ -3,6 +3,7 @@ import { after } from "node:test";
 import { close } from "./scene.mjs";
 import "./working.mjs";
 import "./deciding.mjs";
+import "./schedules.mjs";
 import "./projections.mjs";
 import "./people_and_places.mjs";
 

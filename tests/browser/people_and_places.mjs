@@ -23,7 +23,7 @@ step("makes a user, who sees what a member may", async () => {
   await signIn(member.page, MEMBER);
   await member.page.getByRole("link", { name: "Passenger forecast" }).click();
   await member.page.getByRole("button", { name: "Give it this task" }).waitFor();
-  for (const name of ["Users", "Projections", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
+  for (const name of ["Users", "Projections", "Schedules", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
   await inspect(member.page, "19-member");
 });
 
@@ -92,6 +92,9 @@ step("serves a phone: the links fold away, and nothing stands out sideways", asy
     "insight-agent": paths.insight,
     "rules-agent": `${paths.rules}/edit`,
     tasks: "/tasks",
+    schedules: "/schedules",
+    schedule: paths.schedule,
+    "schedule-edit": `${paths.schedule}/edit`,
     inbox: "/inbox",
     users: "/users",
     projections: "/projections",
@@ -108,6 +111,9 @@ step("follows the system into the dark", async () => {
     "rules-edit": `${paths.rules}/edit`,
     "new-agent": "/agents/new",
     tasks: "/tasks",
+    schedules: "/schedules",
+    schedule: paths.schedule,
+    "schedule-edit": `${paths.schedule}/edit`,
     inbox: "/inbox",
     users: "/users",
     projections: "/projections",

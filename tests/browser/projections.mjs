@@ -9,8 +9,8 @@ const row = (name) => page.locator(`[data-projection='${name}']`);
 step("shows every projection live, and rebuilds one", async () => {
   await page.getByRole("link", { name: "Projections" }).click();
   await heading("Projections");
-  await page.locator("[data-state='live']").nth(4).waitFor();
-  assert.equal(await page.locator("[data-projection]").count(), 5);
+  await page.locator("[data-state='live']").nth(5).waitFor();
+  assert.equal(await page.locator("[data-projection]").count(), 6);
   await row("tasks").getByText("up to date").waitFor();
   await inspect(page, "14a-projections");
   await page.getByRole("button", { name: "Rebuild tasks" }).click();

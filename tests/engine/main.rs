@@ -19,6 +19,7 @@ mod forgetting;
 mod observe;
 mod process;
 mod project;
+mod schedules;
 mod skip;
 mod stack;
 mod unknown;

@@ -44,7 +44,7 @@ impl Diagnosis {
     pub fn expect_equal(&self, head: u64) {
         assert_eq!(self.exit, 0, "{}", self.text);
         let names: Vec<&str> = self.views.keys().map(String::as_str).collect();
-        assert_eq!(names, ["agents", "inbox", "steps", "tasks", "users"], "{}", self.text);
+        assert_eq!(names, ["agents", "inbox", "schedules", "steps", "tasks", "users"], "{}", self.text);
         for (name, (documents, position, differ)) in &self.views {
             assert!(*documents > 0, "{name} has no documents: {}", self.text);
             assert_eq!((*position, *differ), (head, 0), "{name}: {}", self.text);
@@ -116,7 +116,12 @@ async fn a_table_that_was_damaged_is_found_and_a_rebuild_mends_it(#[case] damage
     let diagnosis = diagnose(stopped.launch());
     assert_eq!(diagnosis.exit, 1, "{}", diagnosis.text);
     let named: Vec<&str> = diagnosis.views.keys().map(String::as_str).collect();
-    assert_eq!(named, ["agents", "inbox", "steps", "users"], "the others are compared: {}", diagnosis.text);
+    assert_eq!(
+        named,
+        ["agents", "inbox", "schedules", "steps", "users"],
+        "the others are compared: {}",
+        diagnosis.text
+    );
     let said = |words: &str| diagnosis.text.lines().any(|line| line.contains(words));
     assert!(said("tasks: its documents cannot be read") && said(reason), "{}", diagnosis.text);
     assert!(said("`marvin rebuild tasks`"), "{}", diagnosis.text);

@@ -102,7 +102,7 @@ async fn a_rebuild_of_everything_under_load_ends_live_and_equal() {
     let (ids, output) = tokio::join!(working, rebuilding);
     let (exit, text) = said(&output);
     assert_eq!(exit, 0, "{text}");
-    for name in ["agents", "tasks", "steps", "users", "inbox"] {
+    for name in ["agents", "tasks", "steps", "users", "inbox", "schedules"] {
         assert!(text.contains(&format!("{name}: rebuilt")), "{text}");
     }
     for id in &ids {

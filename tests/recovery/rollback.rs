@@ -65,7 +65,14 @@ fn history(said: &str) -> String {
 async fn expect_accepted(launch: Launch, end: u64, old: &str) -> Server {
     let said = doctor(&launch, &["--accept-rollback"]);
     println!("{said}");
-    for view in ["view_agents_1_1", "view_inbox_1_1", "view_steps_1_1", "view_tasks_3_1", "view_users_1_1"] {
+    for view in [
+        "view_agents_1_1",
+        "view_inbox_1_1",
+        "view_schedules_1_1",
+        "view_steps_1_1",
+        "view_tasks_3_1",
+        "view_users_1_1",
+    ] {
         assert!(said.contains(&format!("rollback: views.db: {view} was at position ")), "{said}");
     }
     let new = history(&said);

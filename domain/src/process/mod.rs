@@ -8,8 +8,12 @@ use crate::{Directed, Envelope};
 
 mod cancel_tasks_of_erased;
 mod notify_requester;
+mod notify_schedule_owner;
+mod remove_schedules_of_erased;
 pub use cancel_tasks_of_erased::CancelTasksOfErased;
 pub use notify_requester::NotifyRequester;
+pub use notify_schedule_owner::NotifyScheduleOwner;
+pub use remove_schedules_of_erased::RemoveSchedulesOfErased;
 
 /// What a process manager may ask before it reacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +21,15 @@ pub enum Question {
     AgentName(Uuid),
     /// Tasks of this requester that have not ended, as of the event's position at least.
     OpenTasksOf(Uuid),
+    /// Schedules of this owner that are not removed, as of the event's position at least.
+    SchedulesOf(Uuid),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     AgentName(String),
     OpenTasks(Vec<Uuid>),
+    Schedules(Vec<Uuid>),
 }
 
 pub trait ProcessManager: Send + Sync {
@@ -36,5 +43,10 @@ pub trait ProcessManager: Send + Sync {
 
 /// The one registration of process managers.
 pub fn all() -> Vec<Box<dyn ProcessManager>> {
-    vec![Box::new(NotifyRequester), Box::new(CancelTasksOfErased)]
+    vec![
+        Box::new(NotifyRequester),
+        Box::new(CancelTasksOfErased),
+        Box::new(NotifyScheduleOwner),
+        Box::new(RemoveSchedulesOfErased),
+    ]
 }

@@ -4,6 +4,7 @@ use marvin_domain::{
     agent::{Agent, AgentCommand, AgentError},
     instance::{self, InstanceError},
     projection::ProjectionError,
+    schedule::{ScheduleError, TimingError},
     task::{Task, TaskCommand, TaskError},
     user::{UserCommand, UserError},
 };
@@ -25,7 +26,7 @@ fn a_kind_reads_back_from_its_name_and_no_two_share_one() {
 #[test]
 fn the_kinds_keep_the_names_by_which_streams_are_stored() {
     let names: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    assert_eq!(names, ["instance", "user", "agent", "task", "notification", "projection", "channel"]);
+    assert_eq!(names, ["instance", "user", "agent", "task", "notification", "projection", "channel", "schedule"]);
     assert_eq!(instance::STREAM.to_string(), "instance/00000000-0000-0000-0000-000000000000");
     assert_eq!(StreamId { kind: AggregateKind::Task, id: TASK }.to_string(), format!("task/{TASK}"));
 }
@@ -77,6 +78,19 @@ fn every_refusal_has_a_code_of_its_own_that_stays() {
         ProjectionError::ReasonTooLong,
         ProjectionError::TooManySkips,
     ];
+    let schedule = [
+        ScheduleError::Absent,
+        ScheduleError::AlreadyExists,
+        TimingError::Cron(String::new()).into(),
+        TimingError::NeverFires.into(),
+        TimingError::Moment.into(),
+        TimingError::Timezone.into(),
+        ScheduleError::Jitter,
+        ScheduleError::NotDue,
+        ScheduleError::Overlap,
+        ScheduleError::TooManyOpen,
+    ];
+    insta::assert_snapshot!(codes(schedule), @"absent already_exists cron never_fires moment timezone jitter not_due overlap too_many_open");
     insta::assert_snapshot!(codes(projection), @"no_position no_reason reason_too_long too_many_skips");
 }
 

@@ -40,7 +40,10 @@ fn erased() -> Envelope {
 #[test]
 fn the_names_under_which_process_managers_keep_their_place_stay() {
     let names: Vec<&str> = all().iter().map(|manager| manager.name()).collect();
-    assert_eq!(names, ["notify_requester", "cancel_tasks_of_erased"]);
+    assert_eq!(
+        names,
+        ["notify_requester", "cancel_tasks_of_erased", "notify_schedule_owner", "remove_schedules_of_erased"]
+    );
 }
 
 #[test]
@@ -55,9 +58,11 @@ fn each_event_concerns_only_the_process_managers_named_here() {
     }
     insta::assert_snapshot!(concerns, @r#"
     user.erased -> cancel_tasks_of_erased
+    user.erased -> remove_schedules_of_erased
     task.completed -> notify_requester
     task.failed -> notify_requester
     task.dead_lettered -> notify_requester
+    schedule.paused -> notify_schedule_owner
     "#);
 }
 

@@ -7,6 +7,11 @@ use marvin_domain::{
     instance::{AdministratorAdded, AdministratorRemoved, InstanceEvent, InstanceSetUp},
     notification::{Link, Message, NotificationEvent, NotificationRaised, NotificationRead, Severity},
     projection::{ProjectionEvent, ProjectionSkipped, Reason},
+    schedule::{
+        Failing, Missed, NewWords, Outcome, Overlap, Passed, PauseReason, Policies, RemoveReason, ScheduleChanged,
+        ScheduleCreated, ScheduleEvent, ScheduleFired, SchedulePaused, ScheduleReleased, ScheduleRemoved,
+        ScheduleResumed, ScheduleTaskEnded, TaskEnd, Timing, When, Words,
+    },
     task::{
         CancelReason, FailureText, Input, Output, StepResult, TaskCancelled, TaskCompleted, TaskDeadLettered,
         TaskEvent, TaskFailed, TaskHeartbeatLost, TaskRetried, TaskRetryScheduled, TaskStarted, TaskStepCompleted,
@@ -186,6 +191,47 @@ samples! {
     }
 }
 
+samples! {
+    schedule of ScheduleEvent {
+        Created => ScheduleCreated {
+            owner: ADA,
+            agent_id: AGENT,
+            timing: Timing { when: When::Cron("0 9 * * MON".into()), timezone: "Europe/Zurich".into() },
+            policies: Policies { jitter_s: 60, overlap: Overlap::Queue, missed: Missed::One },
+            next_at: at(3_600),
+            personal: Personal::Known(Words { name: name(&planted("name")), input: json!([planted("input")]) }),
+        },
+        Changed => ScheduleChanged {
+            agent_id: Some(WORKER),
+            timing: Some(Timing { when: When::At(at(7_200)), timezone: "UTC".into() }),
+            policies: Some(Policies { jitter_s: 0, overlap: Overlap::Allow, missed: Missed::All }),
+            has_input: true,
+            next_at: Some(at(7_200)),
+            personal: Personal::Known(NewWords { name: Some(name(&planted("name"))), input: Some(json!(planted("input"))) }),
+        },
+        Paused => SchedulePaused {
+            reason: PauseReason::RepeatedFailure,
+            owner: ADA,
+            agent_id: AGENT,
+            failure: Some(Failing::AgentRetired),
+        },
+        Resumed => ScheduleResumed { next_at: Some(at(7_200)) },
+        Fired => ScheduleFired {
+            planned_at: at(7_200),
+            is_manual: false,
+            outcome: Outcome::Submitted { task_id: TASK },
+            missed_since: Some(at(3_600)),
+            next_at: Some(at(9_000)),
+        },
+        Released => ScheduleReleased {
+            planned_at: at(3_600),
+            outcome: Outcome::PassedOver { reason: Passed::InputRefused },
+        },
+        TaskEnded => ScheduleTaskEnded { task_id: TASK, end: TaskEnd::Failed },
+        Removed => ScheduleRemoved { reason: RemoveReason::OwnerErased },
+    }
+}
+
 /// The examples of one aggregate.
 pub fn of(kind: AggregateKind) -> Vec<Event> {
     match kind {
@@ -196,6 +242,7 @@ pub fn of(kind: AggregateKind) -> Vec<Event> {
         AggregateKind::Notification => notification().into_iter().map(Event::Notification).collect(),
         AggregateKind::Projection => projection().into_iter().map(Event::Projection).collect(),
         AggregateKind::Channel => channel().into_iter().map(Event::Channel).collect(),
+        AggregateKind::Schedule => schedule().into_iter().map(Event::Schedule).collect(),
     }
 }
 

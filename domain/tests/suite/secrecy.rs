@@ -6,6 +6,7 @@ use marvin_domain::{
     instance::Instance,
     notification::{Link, Message, Notification, NotificationCommand, Severity},
     projection::{Projection, ProjectionCommand, Reason},
+    schedule::ScheduleState,
     task::{Failure, FailureText, Input, Output, StepResult, Submission, Task, TaskCommand},
     user::{Profile, Role, User, UserCommand},
 };
@@ -69,6 +70,7 @@ fn serialised(state: &State) -> String {
         State::Notification(state) => serde_json::to_string::<Notification>(state),
         State::Projection(state) => serde_json::to_string::<Projection>(state),
         State::Channel(state) => serde_json::to_string::<Channel>(state),
+        State::Schedule(state) => serde_json::to_string::<ScheduleState>(state),
     };
     json.unwrap()
 }

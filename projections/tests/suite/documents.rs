@@ -1,8 +1,8 @@
 //! Documents as a view store keeps them: their stored form, and the keys by which they are found.
 use marvin_domain::AggregateKind;
 use marvin_projections::{
-    Document, Field, FieldKind, Key, Projection, RawDocument, agents::Agents, all, inbox::Inbox, steps::Steps,
-    tasks::Tasks, users::Users,
+    Document, Field, FieldKind, Key, Projection, RawDocument, agents::Agents, all, inbox::Inbox, schedules::Schedules,
+    steps::Steps, tasks::Tasks, users::Users,
 };
 use serde_json::Value;
 use std::collections::HashSet;
@@ -87,6 +87,7 @@ fn fields_read_back_from_their_json() {
 fn key_of(kind: FieldKind, fact: &Value) -> Key {
     match fact {
         Value::Null => Key::Null,
+        Value::Bool(flag) => Key::from(*flag),
         Value::Number(number) => Key::Integer(number.as_i64().unwrap()),
         Value::String(text) => match kind {
             FieldKind::Id => Key::from(text.parse::<Uuid>().unwrap()),
@@ -152,6 +153,7 @@ fn a_document_reads_back_from_its_parts_and_without_the_personal_one_as_erased()
     assert_reads_back::<Steps>(AggregateKind::Task, 2);
     assert_reads_back::<Users>(AggregateKind::User, 0);
     assert_reads_back::<Inbox>(AggregateKind::Notification, 0);
+    assert_reads_back::<Schedules>(AggregateKind::Schedule, 0);
 }
 
 #[test]
@@ -174,5 +176,8 @@ fn a_key_is_an_id_a_text_an_integer_or_nothing() {
 #[test]
 fn the_examples_of_each_aggregate_set_out_with_its_beginning() {
     let begins: Vec<&str> = AggregateKind::ALL.iter().map(|&kind| samples::of(kind)[0].event_type()).collect();
-    assert_eq!(begins, ["set_up", "registered", "created", "submitted", "raised", "skipped", "keys_disclosed"]);
+    assert_eq!(
+        begins,
+        ["set_up", "registered", "created", "submitted", "raised", "skipped", "keys_disclosed", "created"]
+    );
 }

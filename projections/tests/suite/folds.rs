@@ -16,6 +16,7 @@ fn shown_by(kind: AggregateKind) -> &'static [&'static str] {
         AggregateKind::Agent => &["agents"],
         AggregateKind::Task => &["tasks", "steps"],
         AggregateKind::Notification => &["inbox"],
+        AggregateKind::Schedule => &["schedules"],
     }
 }
 

@@ -3,6 +3,7 @@ use marvin_domain::{AggregateKind, Event};
 use marvin_projections::{
     Projection, RawDocument, all,
     inbox::Inbox,
+    schedules::Schedules,
     tasks::{TaskText, Tasks},
     users::Users,
 };
@@ -73,6 +74,7 @@ fn debug_output_of_a_document_shows_nothing_personal() {
     assert_silent::<Tasks>(AggregateKind::Task);
     assert_silent::<Users>(AggregateKind::User);
     assert_silent::<Inbox>(AggregateKind::Notification);
+    assert_silent::<Schedules>(AggregateKind::Schedule);
     let text = TaskText { input: json!(MARKER), output: Some(json!(MARKER)), error_message: Some(MARKER.into()) };
     assert!(!format!("{text:?}").contains(MARKER));
 }

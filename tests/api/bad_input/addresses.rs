@@ -103,7 +103,8 @@ async fn a_cursor_leads_on_in_the_history_and_the_version_of_the_view_that_gave_
         (house.admin.get("/api/v1/notifications").await.expect(200).items().len() > 1).then_some(())
     })
     .await;
-    for list in ["users", "agents", "tasks", "notifications"] {
+    house.admin.post("/api/v1/schedules", &super::schedule(&agent)).await.expect(201);
+    for list in ["users", "agents", "tasks", "schedules", "notifications"] {
         let page = house.admin.get_at(&format!("/api/v1/{list}?limit=1"), house.admin.head().await).await.expect(200);
         let cursor = page.json()["next_cursor"].as_str().unwrap_or_else(|| panic!("{list} has one page")).to_owned();
         let behind = house.admin.get(&format!("/api/v1/{list}?limit=1&cursor={cursor}")).await.expect(200).items();
@@ -130,7 +131,7 @@ async fn a_parameter_that_is_unknown_twice_or_out_of_bounds_is_400_and_named() {
     let cursor =
         house.admin.get_at("/api/v1/agents?limit=1", house.head).await.expect(200).json()["next_cursor"].clone();
     let foreign = cursor.as_str().unwrap();
-    for list in ["users", "agents", "tasks", "notifications"] {
+    for list in ["users", "agents", "tasks", "schedules", "notifications"] {
         for (query, pointer) in [
             ("limit=0", "/limit"),
             ("limit=201", "/limit"),
@@ -168,6 +169,9 @@ async fn a_parameter_that_is_unknown_twice_or_out_of_bounds_is_400_and_named() {
         "tasks?agent_id=x",
         "tasks?agent_id=",
         "tasks?conversation_id=x",
+        "schedules?status=removed",
+        "schedules?status=",
+        "schedules?agent_id=x",
         "notifications?unread=1",
         "notifications?unread=",
     ] {
@@ -180,8 +184,9 @@ async fn a_parameter_that_is_unknown_twice_or_out_of_bounds_is_400_and_named() {
             status
         };
     }
+    let schedule = format!("schedules/{}", house.schedule);
     let (agent, person) = (format!("agents/{}", house.rules), format!("users/{}", house.admin.user_id()));
-    for path in [&agent, &format!("{agent}/history"), &person, "session", "sessions", "agent-kinds"] {
+    for path in [&agent, &format!("{agent}/history"), &person, "session", "sessions", "agent-kinds", &schedule] {
         house.admin.get(&format!("/api/v1/{path}?at=1")).await.problem(400);
     }
     assert_eq!(house.admin.head().await, house.head + 1, "one agent was made");

@@ -22,6 +22,7 @@ struct House {
     admin: Client,
     rules: String,
     insight: String,
+    schedule: String,
     head: u64,
 }
 
@@ -31,8 +32,9 @@ impl House {
         let admin = Client::admin(&server).await;
         let rules = admin.agent("rules", json!({ "rules": [] })).await;
         let insight = admin.agent("insight", json!({})).await;
+        let schedule = admin.post("/api/v1/schedules", &schedule(&rules)).await.expect(201).id();
         let head = admin.head().await;
-        Self { server, admin, rules, insight, head }
+        Self { server, admin, rules, insight, schedule, head }
     }
 
     /// Every call that takes a JSON body, with the most bytes that it takes and a body that it would take.
@@ -46,6 +48,13 @@ impl House {
             (Method::POST, "/api/v1/session".into(), BODY_BYTES_MAX, json!({ "email": ADMIN_EMAIL, "password": "" })),
             (Method::POST, "/api/v1/users".into(), BODY_BYTES_MAX, user("bob@example.org", "Bob", &["member"])),
             (Method::POST, "/api/v1/agents".into(), BODY_BYTES_MAX, self::agent(json!({ "rules": [] }))),
+            (Method::POST, "/api/v1/schedules".into(), BODY_BYTES_MAX, self::schedule(&self.rules)),
+            (
+                Method::PATCH,
+                format!("/api/v1/schedules/{}", self.schedule),
+                BODY_BYTES_MAX,
+                json!({ "cron": "0 0 2 1 *" }),
+            ),
             (Method::PATCH, agent.clone(), BODY_BYTES_MAX, json!({ "name": "B" })),
             (Method::POST, format!("{agent}/try"), BODY_BYTES_MAX, json!({ "input": 1 })),
             (Method::POST, format!("{agent}/tasks"), TASK_BYTES_MAX, json!({ "input": 1 })),
@@ -82,4 +91,9 @@ impl House {
 
 fn agent(config: Value) -> Value {
     json!({ "name": "A", "kind": "rules", "config": config })
+}
+
+/// One that does not fire while a test runs.
+fn schedule(agent: &str) -> Value {
+    json!({ "name": "S", "agent_id": agent, "input": 1, "cron": "0 0 1 1 *" })
 }

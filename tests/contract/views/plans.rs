@@ -43,6 +43,14 @@ fn fields(view: &str) -> &'static [&'static str] {
             "CASE WHEN i % 2 = 0 THEN 'rules' WHEN i < n / 100 THEN 'rare' ELSE 'insight' END",
             "CASE WHEN i % 2 = 1 AND i < n / 200 THEN 'retired' WHEN i % 3 = 0 THEN 'paused' ELSE 'active' END",
         ],
+        // Most have ended. Few are due, and few wait for a task.
+        "schedules" => &[
+            "{CASE WHEN i % 2 = 0 THEN 0 ELSE 1 + i / 2 % 999 END}",
+            "{CASE WHEN i % 2 = 1 THEN 0 ELSE 1 + i / 2 % 9 END}",
+            "CASE WHEN i <= n / 500 THEN 'paused' WHEN i > n - n / 10 THEN 'active' WHEN i % 3 = 0 THEN 'removed' ELSE 'ended' END",
+            "CASE WHEN i > n - n / 10 THEN i END",
+            "CASE WHEN i % 500 = 0 THEN 1 ELSE 0 END",
+        ],
         "users" => &["CASE WHEN i > n / 100 THEN 'erased' ELSE 'active' END"],
         _ => unreachable!("say what documents of {view} are like, and what is asked for"),
     }
@@ -83,6 +91,12 @@ fn listed(view: &str) -> Vec<Vec<Filter>> {
         "agents" => {
             combined(&[("kind", texts(&["rules", "rare"])), ("status", texts(&["active", "retired", "unheard of"]))])
         }
+        "schedules" => {
+            let listed = [&["active", "paused", "ended"][..], &["active"], &["paused"], &["ended"]];
+            let listed = listed.map(|statuses| Filter::In("status", texts(statuses)));
+            let of = |agent: u32| Filter::is("agent_id", id(agent));
+            listed.into_iter().flat_map(|is| [vec![is.clone()], vec![is.clone(), of(0)], vec![is, of(3)]]).collect()
+        }
         _ => vec![Vec::new()],
     }
 }
@@ -109,6 +123,16 @@ fn worked_off(view: &str) -> Vec<ListQuery> {
         }
         "agents" => vec![all(vec![Filter::In("status", texts(&["active", "retired"]))])],
         "users" => vec![all(vec![Filter::is("status", "active")])],
+        "schedules" => {
+            let due = vec![Filter::is("status", "active"), Filter::AtMost("due_at", MANY.into())];
+            let standing = Filter::In("status", texts(&["active", "paused", "ended"]));
+            vec![
+                query(due, Order::LowestThenNewest("due_at"), PAGE_DOCUMENTS_MAX),
+                all(vec![Filter::is("is_watching", true)]),
+                all(vec![Filter::is("owner", id(0)), standing.clone()]),
+                all(vec![Filter::is("owner", id(7)), standing]),
+            ]
+        }
         _ => Vec::new(),
     }
 }
@@ -193,6 +217,7 @@ fn statement(dialect: Dialect<'_>, table: &Table, query: &ListQuery, wanted: Wan
 #[case::inbox("inbox")]
 #[case::agents("agents")]
 #[case::users("users")]
+#[case::schedules("schedules")]
 #[tokio::test]
 async fn a_page_among_a_million_takes_sqlite_few_more_steps_than_one_among_a_thousand(#[case] view: &str) {
     let (few, many) = (Adapter::Sqlite.subject().await, Adapter::Sqlite.subject().await);
@@ -229,6 +254,7 @@ fn steps(subject: &Subject, statement: &Statement) -> u64 {
 #[case::inbox("inbox")]
 #[case::agents("agents")]
 #[case::users("users")]
+#[case::schedules("schedules")]
 #[tokio::test]
 async fn a_page_among_a_million_touches_little_more_in_postgresql_than_it_shows(#[case] view: &str) {
     let subject = Adapter::Postgres.subject().await;

@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 5;
 const KEY_ID_AT: usize = 2;
 const CIPHERTEXT_AT: usize = 48;
 /// All views: none passes a place where an event is missing.
-const ALL: &[&str] = &["agents", "inbox", "steps", "tasks", "users"];
+const ALL: &[&str] = &["agents", "inbox", "schedules", "steps", "tasks", "users"];
 /// Those that fold what happens to tasks. The others pass such an event over, unopened.
 const OF_TASKS: &[&str] = &["steps", "tasks"];
 /// Those that fold notifications.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The one whose rebuild is killed comes last, so that it has only begun when it is looked at.
-const PROJECTIONS: [&str; 5] = ["tasks", "steps", "users", "inbox", "agents"];
+const PROJECTIONS: [&str; 6] = ["tasks", "steps", "users", "inbox", "schedules", "agents"];
 /// Agents that a debug build folds for a second or two.
 const AGENTS: usize = 20_000;
 /// The kills fall behind one fifth of the log, two fifths, and so on.

@@ -11,6 +11,8 @@ import type {
   Page,
   Projection,
   Role,
+  Schedule,
+  ScheduleDraft,
   SessionAnswer,
   Task,
   User,
@@ -61,6 +63,20 @@ export const task = (id: string) => api.get<Task>(`${V1}/tasks/${id}`);
 export const cancelTask = (id: string) => api.command<CommandAnswer>("POST", `${V1}/tasks/${id}/cancel`);
 export const retryTask = (id: string) => api.command<CommandAnswer>("POST", `${V1}/tasks/${id}/retry`);
 export const taskHistory = (id: string) => api.get<LogEvent[]>(`${V1}/tasks/${id}/history`);
+
+// Schedules
+const SCHEDULES = `${V1}/schedules`;
+export const schedules = (query: { status?: string; cursor?: string | null } = {}) => list<Schedule>("/schedules", query);
+export const schedule = (id: string) => api.get<Schedule>(`${SCHEDULES}/${id}`);
+export const createSchedule = (draft: ScheduleDraft, idempotencyKey: string) =>
+  api.command<CommandAnswer>("POST", SCHEDULES, draft, { idempotencyKey });
+export const changeSchedule = (id: string, change: ScheduleDraft, ifSequence: number) =>
+  api.command<CommandAnswer>("PATCH", `${SCHEDULES}/${id}`, change, { ifSequence });
+export const pauseSchedule = (id: string) => api.command<CommandAnswer>("POST", `${SCHEDULES}/${id}/pause`);
+export const resumeSchedule = (id: string) => api.command<CommandAnswer>("POST", `${SCHEDULES}/${id}/resume`);
+export const triggerSchedule = (id: string, idempotencyKey: string) =>
+  api.command<CommandAnswer>("POST", `${SCHEDULES}/${id}/trigger`, undefined, { idempotencyKey });
+export const removeSchedule = (id: string) => api.command<CommandAnswer>("DELETE", `${SCHEDULES}/${id}`);
 
 // Inbox
 export const notifications = (query: { unread?: boolean; cursor?: string | null; limit?: number } = {}) =>

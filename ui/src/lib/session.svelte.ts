@@ -14,6 +14,8 @@ class Session {
 
   readonly isAdmin = $derived(this.#has("admin"));
   readonly managesAgents = $derived(this.#has("admin", "operator"));
+  readonly managesSchedules = $derived(this.#has("admin", "operator"));
+  readonly seesSchedules = $derived(this.#has("admin", "operator", "auditor"));
   readonly usesAgents = $derived(this.#has("admin", "operator", "member"));
 
   async load(): Promise<void> {

@@ -1,7 +1,7 @@
 // Words, tones and icons for the states of agents, tasks, users and notifications.
 import type { IconName } from "./icons";
 import type { Tone } from "./timeline";
-import type { AgentStatus, Projection, Severity, TaskStatus, User } from "./types";
+import type { AgentStatus, Projection, ScheduleStatus, Severity, TaskStatus, User } from "./types";
 
 export interface Look {
   words: string;
@@ -24,6 +24,12 @@ export const AGENT_LOOKS: Record<AgentStatus, Look> = {
   active: { words: "Active", tone: "good", icon: "play" },
   paused: { words: "Paused", tone: "warn", icon: "pause" },
   retired: { words: "Retired", tone: "neutral", icon: "slash-circle" },
+};
+
+export const SCHEDULE_LOOKS: Record<ScheduleStatus, Look> = {
+  active: { words: "Active", tone: "good", icon: "play" },
+  paused: { words: "Paused", tone: "warn", icon: "pause" },
+  ended: { words: "Ended", tone: "neutral", icon: "slash-circle" },
 };
 
 export const USER_LOOKS: Record<User["status"], Look> = {

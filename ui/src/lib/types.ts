@@ -115,6 +115,47 @@ export interface Task {
   position: number;
 }
 
+export type ScheduleStatus = "active" | "paused" | "ended";
+
+export interface Schedule {
+  id: string;
+  /** The owner's words, where this person may see them. */
+  name: string | null;
+  owner: string;
+  agent_id: string;
+  input: unknown;
+  cron: string | null;
+  at: string | null;
+  timezone: string;
+  jitter_s: number;
+  overlap: string;
+  missed: string;
+  status: ScheduleStatus;
+  paused_reason: "requested" | "repeated_failure" | null;
+  failures: number;
+  next_runs: string[];
+  queued: number;
+  open_tasks: number;
+  last_fired_at: string | null;
+  last_task_id: string | null;
+  last_outcome: string | null;
+  created_at: string;
+  sequence: number;
+  position: number;
+}
+
+export interface ScheduleDraft {
+  name?: string;
+  agent_id?: string;
+  input?: unknown;
+  cron?: string;
+  at?: string;
+  timezone?: string;
+  jitter_s?: number;
+  overlap?: string;
+  missed?: string;
+}
+
 export type Severity = "info" | "success" | "warning" | "critical";
 
 export interface Notification {

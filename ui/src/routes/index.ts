@@ -8,6 +8,9 @@ import Agents from "./Agents.svelte";
 import Inbox from "./Inbox.svelte";
 import NotFound from "./NotFound.svelte";
 import Projections from "./Projections.svelte";
+import Schedule from "./Schedule.svelte";
+import ScheduleEdit from "./ScheduleEdit.svelte";
+import Schedules from "./Schedules.svelte";
 import Setup from "./Setup.svelte";
 import SignIn from "./SignIn.svelte";
 import Task from "./Task.svelte";
@@ -22,6 +25,10 @@ export const pages: Record<RouteName | "not-found", Component<any>> = {
   "agent-edit": AgentEdit,
   tasks: Tasks,
   task: Task,
+  schedules: Schedules,
+  "schedule-new": ScheduleEdit,
+  schedule: Schedule,
+  "schedule-edit": ScheduleEdit,
   inbox: Inbox,
   users: Users,
   projections: Projections,
