@@ -17,6 +17,7 @@ pub mod channel;
 pub mod instance;
 pub mod notification;
 pub mod projection;
+pub mod secret;
 pub mod task;
 pub mod user;
 
@@ -34,6 +35,7 @@ aggregates! {
     Notification(notification::Notification, notification::NotificationCommand, notification::NotificationEvent);
     Projection(projection::Projection, projection::ProjectionCommand, projection::ProjectionEvent);
     Channel(channel::Channel, channel::ChannelCommand, channel::ChannelEvent);
+    Secret(secret::Secret, secret::SecretCommand, secret::SecretEvent);
 }
 
 /// A command and the stream it is for.

@@ -8,6 +8,7 @@ use marvin_domain::{
     instance::{Instance, InstanceEvent},
     notification::{Notification, NotificationEvent},
     projection::{Projection, ProjectionEvent},
+    secret::{Secret, SecretEvent},
     task::{Task, TaskEvent},
     user::{User, UserEvent},
 };
@@ -38,6 +39,9 @@ impl EventOf for NotificationEvent {
 }
 impl EventOf for ProjectionEvent {
     type Aggregate = Projection;
+}
+impl EventOf for SecretEvent {
+    type Aggregate = Secret;
 }
 
 pub struct Given<A: Aggregate>(AggregateTestExecutor<A>);

@@ -7,6 +7,7 @@ use marvin_domain::{
     instance::{AdministratorAdded, AdministratorRemoved, InstanceEvent, InstanceSetUp},
     notification::{Link, Message, NotificationEvent, NotificationRaised, NotificationRead, Severity},
     projection::{ProjectionEvent, ProjectionSkipped, Reason},
+    secret::{SecretEvent, SecretName, SecretRemoved, SecretSet},
     task::{
         CancelReason, FailureText, Input, Output, StepResult, TaskCancelled, TaskCompleted, TaskDeadLettered,
         TaskEvent, TaskFailed, TaskHeartbeatLost, TaskRetried, TaskRetryScheduled, TaskStarted, TaskStepCompleted,
@@ -186,6 +187,13 @@ samples! {
     }
 }
 
+samples! {
+    secret of SecretEvent {
+        Set => SecretSet { name: SecretName::parse("receiver-key").unwrap(), value: CREDENTIAL },
+        Removed => SecretRemoved { name: SecretName::parse("receiver-key").unwrap() },
+    }
+}
+
 /// The examples of one aggregate.
 pub fn of(kind: AggregateKind) -> Vec<Event> {
     match kind {
@@ -196,6 +204,7 @@ pub fn of(kind: AggregateKind) -> Vec<Event> {
         AggregateKind::Notification => notification().into_iter().map(Event::Notification).collect(),
         AggregateKind::Projection => projection().into_iter().map(Event::Projection).collect(),
         AggregateKind::Channel => channel().into_iter().map(Event::Channel).collect(),
+        AggregateKind::Secret => secret().into_iter().map(Event::Secret).collect(),
     }
 }
 
