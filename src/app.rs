@@ -66,6 +66,8 @@ impl App {
         let (eraser, scrubber) = Eraser::new(node.stores.subjects.clone());
         node.follow(eraser);
         node.keep(scrubber.run(node.health.clone()));
+        let secrets = node.secrets.clone();
+        node.keep(async move { secrets.tidy_all().await });
         let worker = node.work();
         let (relay, tail, health) = (node.relay(), node.tail.clone(), node.health.clone());
         match settings.amqp_url {
@@ -157,6 +159,7 @@ fn api(node: &Node, projections: Arc<Projections>, public_url: String) -> web::D
         subjects: subjects.clone(),
         throttle: SignInThrottle::default(),
         setup: SetupTokens::default(),
+        secrets: node.secrets.clone(),
         dispatcher: node.dispatcher.clone(),
         views: node.views.clone(),
         projections,

@@ -24,6 +24,7 @@ pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod rollback;
+pub mod secrets;
 pub mod security;
 pub mod setup;
 pub mod sqlite;

@@ -16,6 +16,7 @@ use crate::{
         tail::Tail,
     },
     relay::Relay,
+    secrets::Secrets,
     security::channels::ChannelKeys,
     stores::Stores,
     views::{ViewId, board::Board, documents::Documents, query::Views},
@@ -33,6 +34,7 @@ pub struct Node {
     pub board: Arc<Board>,
     pub cache: Arc<dyn Cache>,
     pub views: Views,
+    pub secrets: Secrets,
     pub kinds: Kinds,
     pub broker: Arc<dyn Broker>,
     pub keys: ChannelKeys,
@@ -57,6 +59,7 @@ impl Node {
         let mut node = Self {
             health: health.clone(),
             tail: tail.clone(),
+            secrets: Secrets::new(dispatcher.clone(), stores.subjects.clone()),
             dispatcher,
             documents,
             board: board.clone(),

@@ -15,6 +15,7 @@ use crate::{
     agent::Kinds,
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
+    secrets::Secrets,
     security::{
         channels::ChannelKeys,
         passwords::Passwords,
@@ -49,6 +50,7 @@ pub struct Api {
     pub sessions: Sessions,
     pub throttle: SignInThrottle,
     pub setup: SetupTokens,
+    pub secrets: Secrets,
 }
 
 impl Api {

@@ -23,6 +23,7 @@ pub mod problem;
 pub mod projections;
 pub mod query;
 pub mod route;
+pub mod secrets;
 pub mod session;
 pub mod stream;
 pub mod tasks;
@@ -82,6 +83,10 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/projections/{name}/resume").post(needs(P::ProjectionsManage), projections::resume),
         Resource::at("/api/v1/projections/{name}/skip").post(needs(P::ProjectionsManage), projections::skip),
         Resource::at("/api/v1/channels/{name}/keys").get(needs(P::EventsReadAll), channels::keys),
+        Resource::at("/api/v1/secrets").get(needs(P::SecretsRead), secrets::list),
+        Resource::at("/api/v1/secrets/{name}")
+            .put(needs(P::SecretsManage), secrets::set)
+            .delete(needs(P::SecretsManage), secrets::remove),
         Resource::at("/api/v1/events").get(needs(P::EventsReadOwn), events::pull),
         Resource::at("/api/v1/events/stream").get(needs(P::EventsReadOwn), stream::follow),
     ]
