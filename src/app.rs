@@ -54,7 +54,8 @@ impl App {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
-        let mut node = Node::start(Stores::open(settings).await?, settings);
+        let public_url = settings.public_origin(bound).to_string();
+        let mut node = Node::start(Stores::open(settings).await?, settings, public_url.clone())?;
         let holder = Holder::new(node.stores.duties.clone());
         let projections = keep_views(&mut node, &holder, &settings.data_dir);
         node.keep(holder.clone().run());
@@ -74,7 +75,7 @@ impl App {
             None => node.keep(relay.run_within(tail, health)),
             Some(_) => node.keep(relay.run_shared(tail, holder.clone(), node.stores.checkpoints.clone(), health)),
         }
-        let api = api(&node, projections, settings.public_origin(bound).to_string());
+        let api = api(&node, projections, public_url);
         node.keep(keep_house(api.clone(), worker.clone()));
         Ok(Self { api, health: node.health.clone(), worker, holder, node })
     }
@@ -160,6 +161,7 @@ fn api(node: &Node, projections: Arc<Projections>, public_url: String) -> web::D
         throttle: SignInThrottle::default(),
         setup: SetupTokens::default(),
         secrets: node.secrets.clone(),
+        callbacks: node.callbacks.clone(),
         dispatcher: node.dispatcher.clone(),
         views: node.views.clone(),
         projections,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     accounts::Accounts,
-    agent::Kinds,
+    agent::{Kinds, webhook::callback::Callbacks},
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     secrets::Secrets,
@@ -51,6 +51,7 @@ pub struct Api {
     pub throttle: SignInThrottle,
     pub setup: SetupTokens,
     pub secrets: Secrets,
+    pub callbacks: Arc<Callbacks>,
 }
 
 impl Api {

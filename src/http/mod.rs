@@ -3,6 +3,7 @@ use actix_web::web::{self, ServiceConfig};
 
 pub mod agents;
 pub mod api;
+pub mod callbacks;
 pub mod caller;
 pub mod channels;
 pub mod cloudevents;
@@ -83,6 +84,7 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/projections/{name}/resume").post(needs(P::ProjectionsManage), projections::resume),
         Resource::at("/api/v1/projections/{name}/skip").post(needs(P::ProjectionsManage), projections::skip),
         Resource::at("/api/v1/channels/{name}/keys").get(needs(P::EventsReadAll), channels::keys),
+        Resource::at("/api/v1/callbacks/{token}").post(PUBLIC, callbacks::tell),
         Resource::at("/api/v1/secrets").get(needs(P::SecretsRead), secrets::list),
         Resource::at("/api/v1/secrets/{name}")
             .put(needs(P::SecretsManage), secrets::set)
