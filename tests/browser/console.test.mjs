@@ -4,6 +4,7 @@ import { close } from "./scene.mjs";
 import "./working.mjs";
 import "./deciding.mjs";
 import "./projections.mjs";
+import "./webhooks.mjs";
 import "./people_and_places.mjs";
 
 after(close);

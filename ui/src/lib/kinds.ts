@@ -19,6 +19,11 @@ const KNOWN: Record<string, KindWords> = {
     description: "Checks what it is given against your conditions, then notifies people, starts tasks or answers.",
     icon: "signpost-split",
   },
+  webhook: {
+    title: "Webhook",
+    description: "Hands tasks to an address of yours and takes its answer, at once or by a callback.",
+    icon: "send",
+  },
 };
 
 export function kindWords(kind: string, known?: AgentKind): KindWords {

@@ -8,6 +8,7 @@ import Agents from "./Agents.svelte";
 import Inbox from "./Inbox.svelte";
 import NotFound from "./NotFound.svelte";
 import Projections from "./Projections.svelte";
+import Secrets from "./Secrets.svelte";
 import Setup from "./Setup.svelte";
 import SignIn from "./SignIn.svelte";
 import Task from "./Task.svelte";
@@ -25,6 +26,7 @@ export const pages: Record<RouteName | "not-found", Component<any>> = {
   inbox: Inbox,
   users: Users,
   projections: Projections,
+  secrets: Secrets,
   "sign-in": SignIn,
   setup: Setup,
   "not-found": NotFound,
