@@ -55,7 +55,8 @@ impl App {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub async fn start(settings: &Settings, bound: SocketAddr) -> Result<Self, StartError> {
-        let mut node = Node::start(Stores::open(settings).await?, settings);
+        let public_url = settings.public_origin(bound).to_string();
+        let mut node = Node::start(Stores::open(settings).await?, settings, public_url.clone())?;
         let holder = Holder::new(node.stores.duties.clone());
         let projections = keep_views(&mut node, &holder, &settings.data_dir);
         node.keep(holder.clone().run());
@@ -67,6 +68,8 @@ impl App {
         let (eraser, scrubber) = Eraser::new(node.stores.subjects.clone());
         node.follow(eraser);
         node.keep(scrubber.run(node.health.clone()));
+        let secrets = node.secrets.clone();
+        node.keep(async move { secrets.tidy_all().await });
         let worker = node.work();
         let (relay, tail, health) = (node.relay(), node.tail.clone(), node.health.clone());
         match settings.amqp_url {
@@ -76,7 +79,7 @@ impl App {
         let firing = firing(&node);
         let scheduler = Scheduler { firing: firing.clone() };
         node.keep(scheduler.run(holder.clone(), node.tail.clone(), node.health.clone()));
-        let api = api(&node, projections, firing, settings.public_origin(bound).to_string());
+        let api = api(&node, projections, firing, public_url);
         node.keep(keep_house(api.clone(), worker.clone()));
         Ok(Self { api, health: node.health.clone(), worker, holder, node })
     }
@@ -173,6 +176,8 @@ fn api(node: &Node, projections: Arc<Projections>, firing: Firing, public_url: S
         subjects: subjects.clone(),
         throttle: SignInThrottle::default(),
         setup: SetupTokens::default(),
+        secrets: node.secrets.clone(),
+        callbacks: node.callbacks.clone(),
         dispatcher: node.dispatcher.clone(),
         views: node.views.clone(),
         projections,

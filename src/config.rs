@@ -17,6 +17,7 @@ pub use cli::{Cli, Command, Flags, Keys};
 pub use sources::{SetBy, SettingsError};
 pub use values::{CipherSuite, LogFormat, Origin};
 
+use crate::egress::Allowed;
 use sources::Sources;
 
 /// What a process runs with. Secrets in it are opaque to `Debug`.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub log: String,
     /// How they are written; none means text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
+    /// Networks that calls to others may reach beside public ones.
+    pub egress_allow: Allowed,
     /// The administrator to create when there is no user yet.
     pub first_admin: Option<FirstAdmin>,
     /// What was passed over and is worth a line in the log.
@@ -103,6 +106,9 @@ impl Settings {
                 "log_format is text on a terminal, else json",
                 values::log_format,
             )?,
+            egress_allow: reader
+                .read_optional("egress_allow", "no egress_allow: webhooks reach public addresses only", Allowed::parse)?
+                .unwrap_or_default(),
             first_admin: first_admin(&sources)?,
             warnings,
             public_url,

@@ -5,19 +5,27 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::{
-    agent::{Kinds, lease::Leases, queue::Queues, worker::Worker},
+    agent::{
+        Kinds,
+        lease::Leases,
+        queue::Queues,
+        webhook::{Outside, callback::Callbacks},
+        worker::Worker,
+    },
     broker::Broker,
     cache::Cache,
     config::Settings,
     dispatch::{Dispatcher, observer::Observer},
+    egress::Egress,
     health::Health,
     log::{
         subscription::{Follower, follow},
         tail::Tail,
     },
     relay::Relay,
+    secrets::Secrets,
     security::channels::ChannelKeys,
-    stores::Stores,
+    stores::{StartError, Stores},
     views::{ViewId, board::Board, documents::Documents, query::Views},
 };
 
@@ -33,6 +41,8 @@ pub struct Node {
     pub board: Arc<Board>,
     pub cache: Arc<dyn Cache>,
     pub views: Views,
+    pub secrets: Secrets,
+    pub callbacks: Arc<Callbacks>,
     pub kinds: Kinds,
     pub broker: Arc<dyn Broker>,
     pub keys: ChannelKeys,
@@ -41,8 +51,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Joins the parts on the stores and keeps them up. No agent runs yet.
-    pub fn start(stores: Stores, settings: &Settings) -> Self {
+    /// Joins the parts on the stores and keeps them up. No agent runs yet. `public_url` is where others reach the instance.
+    ///
+    /// # Errors
+    /// `Egress` when no calls can be made.
+    pub fn start(stores: Stores, settings: &Settings, public_url: String) -> Result<Self, StartError> {
         let (log, codec) = (stores.log.clone(), stores.codec.clone());
         let health = Health::default();
         let tail = Tail::new(log.clone(), codec.clone());
@@ -54,14 +67,21 @@ impl Node {
         let board = Board::new(stores.views.clone(), folds.iter().map(|fold| ViewId::of(&**fold)), health.clone());
         let cache = stores.cache(&health);
         let views = Views::new(stores.views.clone(), documents.clone(), board.clone(), cache.clone());
+        let secrets = Secrets::new(dispatcher.clone(), stores.subjects.clone());
+        let (subjects, at) = (stores.subjects.clone(), public_url);
+        let callbacks = Callbacks::new(dispatcher.clone(), log.clone(), stores.codec.clone(), subjects, at);
+        let egress = Egress::new(settings.egress_allow.clone()).map_err(StartError::Egress)?;
+        let outside = Outside { egress, secrets: secrets.clone(), callbacks: callbacks.clone() };
         let mut node = Self {
             health: health.clone(),
             tail: tail.clone(),
+            secrets,
+            callbacks,
             dispatcher,
             documents,
             board: board.clone(),
             cache,
-            kinds: Kinds::all(views.clone()),
+            kinds: Kinds::all(views.clone(), outside),
             views,
             broker: stores.broker(),
             keys: ChannelKeys::new(stores.subjects.clone()),
@@ -72,7 +92,7 @@ impl Node {
         node.keep(tail.feed(health));
         node.follow(observer);
         node.keep(board.run(log.head()));
-        node
+        Ok(node)
     }
 
     /// Runs a loop until the node is closed.
@@ -130,6 +150,7 @@ impl Node {
         let queues = Queues { broker: self.broker.clone(), keys: self.keys.clone(), instance: self.instance.clone() };
         self.keep(worker.clone().consume(queues, self.health.clone()));
         self.keep(worker.clone().listen(self.tail.clone()));
+        self.keep(self.callbacks.clone().listen(self.tail.clone()));
         self.keep(worker.clone().heartbeat());
         self.keep(worker.clone().sweep());
         worker

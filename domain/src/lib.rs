@@ -18,6 +18,7 @@ pub mod instance;
 pub mod notification;
 pub mod projection;
 pub mod schedule;
+pub mod secret;
 pub mod task;
 pub mod user;
 
@@ -36,6 +37,7 @@ aggregates! {
     Projection(projection::Projection, projection::ProjectionCommand, projection::ProjectionEvent);
     Channel(channel::Channel, channel::ChannelCommand, channel::ChannelEvent);
     Schedule(schedule::ScheduleState, schedule::ScheduleCommand, schedule::ScheduleEvent);
+    Secret(secret::Secret, secret::SecretCommand, secret::SecretEvent);
 }
 
 /// A command and the stream it is for.

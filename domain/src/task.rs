@@ -33,6 +33,15 @@ pub enum TaskCommand {
         started_at: DateTime<Utc>,
         result: Value,
     },
+    /// Records the result of step `step` as somebody outside tells it, also between attempts: whichever attempt is next finds it.
+    /// It is told once.
+    TellStep {
+        step: u32,
+        kind: String,
+        name: String,
+        at: DateTime<Utc>,
+        result: Value,
+    },
     Complete {
         attempt: u32,
         output: Value,
@@ -86,6 +95,8 @@ pub enum TaskError {
     NotReady,
     #[error("this task has ended")]
     Ended,
+    #[error("this step was told already")]
+    ToldTwice,
     #[error("this result belongs to an attempt that is no longer running")]
     LateResult,
     #[error("this task was cancelled")]
@@ -98,9 +109,12 @@ impl Refuse for TaskError {
     fn kind(&self) -> RefusalKind {
         match self {
             Self::Absent => RefusalKind::Absent,
-            Self::AlreadySubmitted | Self::NotReady | Self::LateResult | Self::Ended | Self::Cancelled => {
-                RefusalKind::Late
-            }
+            Self::AlreadySubmitted
+            | Self::NotReady
+            | Self::LateResult
+            | Self::Ended
+            | Self::ToldTwice
+            | Self::Cancelled => RefusalKind::Late,
             Self::Priority
             | Self::ChainTooDeep
             | Self::TooManySteps
@@ -119,6 +133,7 @@ impl Refuse for TaskError {
             Self::StepOutOfOrder { .. } => "step_out_of_order",
             Self::NotReady => "not_ready",
             Self::Ended => "ended",
+            Self::ToldTwice => "told_twice",
             Self::LateResult => "late_result",
             Self::Cancelled => "cancelled",
             Self::NotRetryable => "not_retryable",
@@ -222,14 +237,30 @@ impl Task {
         if (1..=self.steps).contains(&step) {
             return Ok(None);
         }
-        if step > STEPS_MAX {
-            return Err(TaskError::TooManySteps);
-        }
-        if step != self.steps + 1 {
-            return Err(TaskError::StepOutOfOrder { expected: self.steps + 1 });
-        }
+        self.check_next(step)?;
         let personal = Personal::Known(StepResult { result });
         Ok(Some(TaskStepCompleted { attempt, step, kind, name, started_at, personal }.into()))
+    }
+
+    fn check_next(&self, step: u32) -> Result<(), TaskError> {
+        match step {
+            step if step > STEPS_MAX => Err(TaskError::TooManySteps),
+            step if step != self.steps + 1 => Err(TaskError::StepOutOfOrder { expected: self.steps + 1 }),
+            _ => Ok(()),
+        }
+    }
+
+    fn tell_step(&self, command: TaskCommand) -> Result<Option<TaskEvent>, TaskError> {
+        let TaskCommand::TellStep { step, kind, name, at, result } = command else { return Ok(None) };
+        if !self.is_open() {
+            return Err(TaskError::Ended);
+        }
+        if (1..=self.steps).contains(&step) {
+            return Err(TaskError::ToldTwice);
+        }
+        self.check_next(step)?;
+        let personal = Personal::Known(StepResult { result });
+        Ok(Some(TaskStepCompleted { attempt: self.attempt, step, kind, name, started_at: at, personal }.into()))
     }
 
     fn fail(&self, failure: Failure, retry_at: Option<DateTime<Utc>>) -> TaskEvent {
@@ -266,6 +297,10 @@ impl Aggregate for Task {
             _ if self.phase == Phase::Unknown => return Err(TaskError::Absent),
             TaskCommand::Start { worker, at } => self.start(worker, at)?,
             step @ TaskCommand::CompleteStep { .. } => match self.complete_step(step)? {
+                Some(event) => event,
+                None => return Ok(()),
+            },
+            told @ TaskCommand::TellStep { .. } => match self.tell_step(told)? {
                 Some(event) => event,
                 None => return Ok(()),
             },

@@ -26,6 +26,8 @@ use crate::{
 
 /// Events of a task's stream read at once.
 const JOURNAL_PAGE_EVENTS: u32 = 1_000;
+/// The longest that somebody outside may put the next attempt off: whoever asks for more is asked again.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
 enum Ended {
     Done(Value),
@@ -173,8 +175,9 @@ async fn within(
 }
 
 fn fail(attempt: u32, failure: TaskFailure, limits: &Limits) -> TaskCommand {
-    let retry_at = failure.retry.then(|| Utc::now() + backoff(attempt, limits));
-    TaskCommand::Fail { attempt, failure: Failure::new(failure.code, failure.message), retry_at }
+    let asked = failure.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+    let retry_at = failure.retry.then(|| Utc::now() + backoff(attempt, limits).max(asked));
+    TaskCommand::Fail { attempt, failure: Failure::new(&failure.code, failure.message), retry_at }
 }
 
 /// Exponential backoff with full jitter (Brooker, "Exponential Backoff and Jitter", 2015): a random share of the doubled pause.

@@ -23,12 +23,14 @@ mod ready;
 pub mod rules;
 pub mod run;
 pub mod slots;
+pub mod webhook;
 pub mod worker;
 
 use insight::agent::InsightAgent;
 use lease::kind::WorkerAgent;
 use rules::agent::RulesAgent;
 pub use run::{Run, RunError, TaskFailure};
+use webhook::{Outside, WebhookAgent};
 
 /// What people read about a kind before they choose it.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -54,6 +56,17 @@ pub struct Trial<'a> {
     pub now: DateTime<Utc>,
 }
 
+/// Why what a configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// Every refused value, with a pointer into the configuration.
+    #[error("the configuration names what is not there")]
+    Refused(Vec<FieldError>),
+    /// It cannot be told now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 #[async_trait]
 pub trait AgentHandler: Send + Sync {
     fn describe(&self) -> KindDescription;
@@ -66,6 +79,14 @@ pub trait AgentHandler: Send + Sync {
     /// # Errors
     /// Every refused value, with a pointer into the configuration.
     fn check_config(&self, config: &Value) -> Result<(), Vec<FieldError>>;
+
+    /// Whether what the configuration names is there now, such as a secret. Asked when an agent is made or changed.
+    ///
+    /// # Errors
+    /// See [`ReferenceError`].
+    async fn check_references(&self, _config: &Value) -> Result<(), ReferenceError> {
+        Ok(())
+    }
 
     /// # Errors
     /// Every refused value, with a pointer into the input.
@@ -110,8 +131,13 @@ pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn AgentHandler>>>);
 
 impl Kinds {
     /// The one registration of agent kinds.
-    pub fn all(views: Views) -> Self {
-        Self::new(vec![Arc::new(InsightAgent), Arc::new(RulesAgent::new(views)), Arc::new(WorkerAgent)])
+    pub fn all(views: Views, outside: Outside) -> Self {
+        Self::new(vec![
+            Arc::new(InsightAgent),
+            Arc::new(RulesAgent::new(views)),
+            Arc::new(WorkerAgent),
+            Arc::new(WebhookAgent::new(outside)),
+        ])
     }
 
     fn new(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {

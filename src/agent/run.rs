@@ -9,7 +9,7 @@ use marvin_domain::{
     user::{Standing, User},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -22,26 +22,34 @@ use crate::{
 /// Bytes of one step's result and of an output, as JSON. Larger ones fail the task with `result_too_large`.
 pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
 /// Pause before an unavailable log is asked again; the lease, not this, ends an attempt that hangs.
-const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a task could not be done: a stable code for programs, a message for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskFailure {
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
     /// Whether another attempt may help.
     pub retry: bool,
+    /// How long the next attempt waits at least, when somebody asked for that.
+    pub retry_after: Option<Duration>,
 }
 
 impl TaskFailure {
     /// A failure that every attempt would meet again.
     pub fn lasting(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry: false }
+        Self { code: code.into(), message: message.into(), retry: false, retry_after: None }
     }
 
     /// A failure that another attempt may not meet.
     pub fn passing(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry: true }
+        Self { retry: true, ..Self::lasting(code, message) }
+    }
+
+    /// The same, with the next attempt not before this.
+    #[must_use]
+    pub fn after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
     }
 }
 
@@ -136,6 +144,16 @@ impl Run {
         let value = self.recorded.get(&(self.step + 1)).cloned()?;
         self.step += 1;
         Some(value)
+    }
+
+    /// The number of the next step.
+    pub fn next_step(&self) -> u32 {
+        self.step + 1
+    }
+
+    /// The next step stands in the journal, where somebody else recorded it.
+    pub fn pass_step(&mut self) {
+        self.step += 1;
     }
 
     /// Records the next step: its result and its effects are in the log together, or neither is.

@@ -44,7 +44,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 async fn work(settings: &Settings, stop_asked: impl Future<Output = ()>) -> anyhow::Result<()> {
     // A worker makes no instance: a mistyped name would have it wait for work for ever.
     Stores::require(settings).await?;
-    let mut node = Node::start(Stores::open_beside(settings).await?, settings);
+    // Where callbacks go: to the servers.
+    let public_url = settings.public_origin(settings.listen).to_string();
+    let mut node = Node::start(Stores::open_beside(settings).await?, settings, public_url)?;
     node.first_look().await;
     let worker = node.work();
     // Where there is no broker to share, it hears of work by itself.

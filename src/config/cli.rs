@@ -138,6 +138,10 @@ pub struct Flags {
     /// text or json [env: MARVIN_LOG_FORMAT] [default: text on a terminal, else json]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// Networks that webhooks may reach beside public ones, such as 10.1.0.0/16,fd00::/8 [env: MARVIN_EGRESS_ALLOW]
+    /// [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    pub egress_allow: Option<String>,
 }
 
 impl Flags {
@@ -156,6 +160,7 @@ impl Flags {
             "metrics_listen" => &self.metrics_listen,
             "log" => &self.log,
             "log_format" => &self.log_format,
+            "egress_allow" => &self.egress_allow,
             _ => return None,
         };
         value.as_deref()

@@ -10,7 +10,7 @@ use super::cli::Flags;
 use super::variable_of;
 
 /// Every setting that flags, environment and file know alike.
-pub(super) const SETTINGS: [&str; 12] = [
+pub(super) const SETTINGS: [&str; 13] = [
     "listen",
     "public_url",
     "data_dir",
@@ -23,20 +23,20 @@ pub(super) const SETTINGS: [&str; 12] = [
     "metrics_listen",
     "log",
     "log_format",
+    "egress_allow",
 ];
 
 /// Given in the environment only, so that a secret is not left in a file or in the process list.
 const ENVIRONMENT_ONLY: [&str; 2] = ["admin_email", "admin_password"];
 
 /// Settings of parts that this version does not have, and the parts.
-pub(super) const NOT_BUILT: [(&str, &str); 7] = [
+pub(super) const NOT_BUILT: [(&str, &str); 6] = [
     ("vault_addr", "Vault"),
     ("vault_token", "Vault"),
     ("vault_token_file", "Vault"),
     ("vault_transit_key", "Vault"),
     ("tls_cert", "HTTPS"),
     ("tls_key", "HTTPS"),
-    ("egress_allow", "outgoing calls"),
 ];
 
 /// Why the process does not start. The text names the setting, who set it, and the reason; it holds no secret.

@@ -120,7 +120,6 @@ fn an_empty_directory_is_refused() {
 #[case("MARVIN_VAULT_TRANSIT_KEY", "Vault")]
 #[case("MARVIN_TLS_CERT", "HTTPS")]
 #[case("MARVIN_TLS_KEY", "HTTPS")]
-#[case("MARVIN_EGRESS_ALLOW", "outgoing calls")]
 fn a_setting_of_a_part_that_is_not_built_stops_the_start(#[case] variable: &str, #[case] part: &str) {
     let in_environment = refusal(&[], &[(variable, "scheme://user:hunter2@host")]);
     assert!(in_environment.contains(variable) && in_environment.contains(&format!("{part} is not built yet")));
@@ -198,6 +197,7 @@ fn the_settings_in_effect_are_shown_with_their_sources_and_without_secrets() {
     metrics_listen = "127.0.0.1:9464"
     log = "warn" # from MARVIN_LOG
     # log_format is text on a terminal, else json
+    # no egress_allow: webhooks reach public addresses only
     # the first administrator comes from MARVIN_ADMIN_EMAIL and MARVIN_ADMIN_PASSWORD
     "#);
     assert!(!format!("{settings:?}").contains("hunter2"));
@@ -286,4 +286,14 @@ fn an_amqp_url_is_taken_whole_and_shown_without_its_password(#[case] url: &str, 
 fn what_is_no_amqp_url_is_refused_without_being_echoed(#[case] url: &str) {
     let refused = refusal(&["--amqp-url", url], &[]);
     assert!(refused.contains("--amqp-url") && !refused.contains("p4ssw0rd"), "{refused}");
+}
+
+#[test]
+fn networks_that_calls_may_reach_are_read_and_shown() {
+    let settings = load(&[], &[("MARVIN_EGRESS_ALLOW", "10.1.0.0/16, fd00::/8")]).unwrap();
+    assert!(settings.egress_allow.admits("10.1.2.3".parse().unwrap()));
+    assert!(!settings.egress_allow.admits("10.2.0.1".parse().unwrap()));
+    assert!(settings.to_string().contains("egress_allow = \"10.1.0.0/16, fd00::/8\" # from MARVIN_EGRESS_ALLOW"));
+    assert!(refusal(&[], &[("MARVIN_EGRESS_ALLOW", "10.1.2.3/8")]).contains("10.0.0.0/8 is the network"));
+    assert!(refusal(&[], &[("MARVIN_EGRESS_ALLOW", "everything")]).contains("is not a network"));
 }

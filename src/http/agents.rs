@@ -16,15 +16,19 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    api::{Api, created, done, list as listed, precondition, resource},
+    api::{Api, created, done, list as listed, precondition, resource, sentence},
     caller::Caller,
     json::Json,
     paging::{Cursor, Limit, Page},
     path::PathId,
-    problem::Problem,
+    problem::{Problem, RETRY_AFTER_S},
     query::{NoParameters, Query},
 };
-use crate::{agent::Trial, error::FieldError, views::Filter};
+use crate::{
+    agent::{ReferenceError, Trial},
+    error::FieldError,
+    views::Filter,
+};
 
 const LIST: &str = "agents";
 /// Longest description, in characters: a page of text.
@@ -151,6 +155,20 @@ impl Api {
         let errors = config.and_then(|config| handler.check_config(config).err()).unwrap_or_default();
         under("/config", errors)
     }
+
+    /// Whether what the configuration names can be used.
+    ///
+    /// # Errors
+    /// 422 with pointers into the request, 503 when that cannot be told.
+    async fn check_references(&self, kind: &str, config: Option<&Value>) -> Result<(), Problem> {
+        let (Some(handler), Some(config)) = (self.kinds.get(kind), config) else { return Ok(()) };
+        handler.check_references(config).await.map_err(|error| match error {
+            ReferenceError::Refused(errors) => {
+                Problem::unprocessable("Some values were refused.", under("/config", errors))
+            }
+            ReferenceError::Unavailable(reason) => Problem::unavailable(sentence(&reason), RETRY_AFTER_S),
+        })
+    }
 }
 
 /// Moves pointers into one field of the request.
@@ -185,12 +203,19 @@ pub async fn create(
     body: Json<CreateAgent>,
 ) -> Result<HttpResponse, Problem> {
     let meta = api.keyed_meta(&request, &caller, body.raw()).await?;
+    // A repeated key answers what it answered, whatever became of what the configuration names.
+    if meta.digest.is_some()
+        && let Some(receipt) = api.dispatcher.first_result(&meta).await?
+    {
+        return Ok(created(&receipt, LIST));
+    }
     let CreateAgent { name, description, kind, config, limits } = body.into_inner();
     let (name, mut errors) = check_shared(Some(&name), Some(&description), Some(&limits));
     errors.extend(api.check_config(&kind, Some(&config)));
     let Some(name) = name.filter(|_| errors.is_empty()) else {
         return Err(Problem::unprocessable("Some values were refused.", errors));
     };
+    api.check_references(&kind, Some(&config)).await?;
     let create = AgentCommand::Create { name, description, kind, config: config.into(), limits };
     Ok(created(&api.dispatcher.dispatch(&meta, &[Directed::new(Uuid::now_v7(), create)]).await?, LIST))
 }
@@ -212,6 +237,7 @@ pub async fn change(
     if !errors.is_empty() {
         return Err(Problem::unprocessable("Some values were refused.", errors));
     }
+    api.check_references(&agent.kind, config.as_ref()).await?;
     let change = AgentCommand::Change { name: parsed, description, config: config.map(Config::from), limits };
     let commands = [Directed::new(id.0, change)];
     Ok(done(&api.dispatcher.dispatch_when(&api.meta(&caller), &commands, &precondition).await?))
@@ -319,7 +345,7 @@ pub async fn attempt(
     match handler.attempt(&trial).await {
         Some(Ok(output)) => Ok(HttpResponse::Ok().json(json!({ "output": output }))),
         Some(Err(failure)) => {
-            Err(Problem::unprocessable(failure.message, vec![FieldError::new("/input", failure.code)]))
+            Err(Problem::unprocessable(failure.message, vec![FieldError::new("/input", failure.code.into_owned())]))
         }
         None => Err(Problem::unprocessable("This kind of agent cannot be tried.", Vec::new())),
     }

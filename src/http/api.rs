@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     accounts::Accounts,
-    agent::{Kinds, lease::Leases},
+    agent::{Kinds, lease::Leases, webhook::callback::Callbacks},
     dispatch::{DispatchError, Dispatcher},
     log::{EventLog, ReadError, Receipt, codec::Codec, tail::Tail},
     schedule::Firing,
+    secrets::Secrets,
     security::{
         channels::ChannelKeys,
         passwords::Passwords,
@@ -53,6 +54,8 @@ pub struct Api {
     pub sessions: Sessions,
     pub throttle: SignInThrottle,
     pub setup: SetupTokens,
+    pub secrets: Secrets,
+    pub callbacks: Arc<Callbacks>,
 }
 
 impl Api {

@@ -3,6 +3,7 @@ use actix_web::web::{self, ServiceConfig};
 
 pub mod agents;
 pub mod api;
+pub mod callbacks;
 pub mod caller;
 pub mod channels;
 pub mod cloudevents;
@@ -25,6 +26,7 @@ pub mod projections;
 pub mod query;
 pub mod route;
 pub mod schedules;
+pub mod secrets;
 pub mod session;
 pub mod stream;
 pub mod tasks;
@@ -99,6 +101,11 @@ pub fn routes() -> Vec<Resource<P>> {
         Resource::at("/api/v1/projections/{name}/resume").post(needs(P::ProjectionsManage), projections::resume),
         Resource::at("/api/v1/projections/{name}/skip").post(needs(P::ProjectionsManage), projections::skip),
         Resource::at("/api/v1/channels/{name}/keys").get(needs(P::EventsReadAll), channels::keys),
+        Resource::at("/api/v1/callbacks/{token}").post(PUBLIC, callbacks::tell),
+        Resource::at("/api/v1/secrets").get(needs(P::SecretsRead), secrets::list),
+        Resource::at("/api/v1/secrets/{name}")
+            .put(needs(P::SecretsManage), secrets::set)
+            .delete(needs(P::SecretsManage), secrets::remove),
         Resource::at("/api/v1/events").get(needs(P::EventsReadOwn), events::pull),
         Resource::at("/api/v1/events/stream").get(needs(P::EventsReadOwn), stream::follow),
     ]

@@ -26,8 +26,7 @@ const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 const LOG_GRANTS: &str = "GRANT SELECT, INSERT ON events, incarnations TO {role}; \
     GRANT SELECT, INSERT, UPDATE ON duties TO {role}; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON checkpoints, leases TO {role}";
-const SUBJECTS_GRANTS: &str =
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON instance_keys, subjects, credentials, sessions, checkpoints TO {role}";
+const SUBJECTS_GRANTS: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON instance_keys, subjects, credentials, sessions, secrets, checkpoints TO {role}";
 /// The runtime makes the tables of documents itself, and owns them.
 const VIEWS_GRANTS: &str = "GRANT CREATE ON SCHEMA {schema} TO {role}; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON tables, builds, notes TO {role}";

@@ -32,12 +32,16 @@ pub enum Permission {
     WorkerWork,
     /// See how projections stand, rebuild them, and take events out of them.
     ProjectionsManage,
+    /// See which secrets there are, to name them in agents' configurations. Nobody reads a value.
+    SecretsRead,
+    /// Set, replace and remove secrets.
+    SecretsManage,
 }
 
 use Permission::*;
 
 /// Everything there is, in the order of the enum.
-pub const ALL: [Permission; 19] = [
+pub const ALL: [Permission; 21] = [
     UsersRead,
     UsersManage,
     AgentsRead,
@@ -57,6 +61,8 @@ pub const ALL: [Permission; 19] = [
     OperationsRead,
     WorkerWork,
     ProjectionsManage,
+    SecretsRead,
+    SecretsManage,
 ];
 
 /// The table.
@@ -78,6 +84,7 @@ const fn granted(role: Role) -> &'static [Permission] {
             EventsReadAll,
             Sessions,
             OperationsRead,
+            SecretsRead,
         ],
         Role::Member => {
             &[AgentsRead, AgentsUse, TasksReadOwn, TasksManageOwn, NotificationsOwn, EventsReadOwn, Sessions]
@@ -132,6 +139,13 @@ mod tests {
     #[test]
     fn only_administrators_manage_projections() {
         assert!(ROLES[1..].iter().all(|role| !allows(*role, ProjectionsManage)));
+    }
+
+    #[test]
+    fn only_administrators_change_secrets_and_operators_know_their_names() {
+        assert!(ROLES[1..].iter().all(|role| !allows(*role, SecretsManage)));
+        let readers: Vec<_> = ROLES.into_iter().filter(|role| allows(*role, SecretsRead)).collect();
+        assert_eq!(readers, [Role::Admin, Role::Operator]);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub enum StartError {
     Cache(String),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
+    #[error("nobody outside can be called: {0}")]
+    Egress(String),
     #[error("the first administrator cannot be created: {0}")]
     Administrator(String),
 }

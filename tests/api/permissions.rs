@@ -13,7 +13,7 @@ const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 53] = [
+const TABLE: [(&str, &str, [u16; 6]); 57] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -62,6 +62,10 @@ const TABLE: [(&str, &str, [u16; 6]); 53] = [
     ("POST", "/api/v1/projections/{name}/resume", [409, 403, 403, 403, 403, 401]),
     ("POST", "/api/v1/projections/{name}/skip", [409, 403, 403, 403, 403, 401]),
     ("GET", "/api/v1/channels/{name}/keys", [200, 200, 403, 200, 200, 401]),
+    ("GET", "/api/v1/secrets", [200, 200, 403, 403, 403, 401]),
+    ("PUT", "/api/v1/secrets/{name}", [201, 403, 403, 403, 403, 401]),
+    ("DELETE", "/api/v1/secrets/{name}", [200, 403, 403, 403, 403, 401]),
+    ("POST", "/api/v1/callbacks/{token}", [404, 404, 404, 404, 404, 404]),
     ("GET", "/api/v1/events", [200, 200, 200, 200, 200, 401]),
     ("GET", "/api/v1/events/stream", [200, 200, 200, 200, 200, 401]),
     ("DELETE", "/api/v1/agents/{id}", [200, 200, 403, 403, 403, 401]),
@@ -127,6 +131,8 @@ fn body(things: &Things, method: &str, pattern: &str, role: &str) -> Option<Valu
             json!({ "name": "S", "agent_id": things.agent, "input": 1, "cron": "0 0 1 1 *" })
         }
         ("PATCH", "/api/v1/schedules/{id}") => json!({ "cron": "0 0 2 1 *" }),
+        ("PUT", "/api/v1/secrets/{name}") => json!({ "value": "a value" }),
+        ("POST", "/api/v1/callbacks/{token}") => json!({ "output": 1 }),
         ("POST", "/api/v1/projections/{name}/skip") => json!({ "position": 1, "reason": "Because" }),
         ("POST", "/api/v1/agents/{id}/tasks" | "/api/v1/agents/{id}/try") => json!({ "input": 1 }),
         ("POST", "/api/v1/agents/{id}/lease") => json!({ "max": 1, "wait_s": 0 }),
@@ -154,7 +160,7 @@ fn the_table_and_the_servers_routes_hold_the_same_operations() {
 }
 
 #[test]
-fn only_signing_in_and_setting_up_are_open_to_strangers() {
+fn only_signing_in_setting_up_and_callbacks_are_open_to_strangers() {
     let routes = marvin::http::routes();
     let open: BTreeSet<String> = routes
         .iter()
@@ -162,9 +168,12 @@ fn only_signing_in_and_setting_up_are_open_to_strangers() {
         .filter(|(_, access, _)| **access == Access::Public)
         .map(|(method, _, path)| format!("{method} {path}"))
         .collect();
-    assert_eq!(open.into_iter().collect::<Vec<_>>(), ["POST /api/v1/session", "POST /api/v1/setup"]);
+    assert_eq!(
+        open.into_iter().collect::<Vec<_>>(),
+        ["POST /api/v1/callbacks/{token}", "POST /api/v1/session", "POST /api/v1/setup"]
+    );
     let answered: Vec<_> = TABLE.iter().filter(|(_, _, statuses)| statuses[5] != 401).map(|row| row.1).collect();
-    assert_eq!(answered, ["/api/v1/setup", "/api/v1/session", "/healthz"]);
+    assert_eq!(answered, ["/api/v1/setup", "/api/v1/session", "/api/v1/callbacks/{token}", "/healthz"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-use crate::support::{ADMIN_PASSWORD, Client, Launch, PASSWORD, Server, eventually, user};
+use crate::support::{ADMIN_PASSWORD, Client, Launch, PASSWORD, Receiver, Reply, Server, eventually, user};
 
 /// Words that stand nowhere else, long enough not to come about by chance in sealed bytes.
 fn mark(name: &str) -> String {
@@ -68,6 +68,7 @@ async fn plant(server: &Server) -> (Vec<String>, String) {
     assert_eq!(ann.task_ended(&done).await["status"], "completed");
     let failed = ann.post(&path, &input(json!(3))).await.expect(202).id();
     assert_eq!(ann.task_ended(&failed).await["status"], "failed");
+    let (told, key) = webhook(&admin, &ann).await;
     ann.post("/api/v1/session", &json!({ "email": mark("stranger"), "password": mark("password") })).await.problem(401);
     ann.post(&format!("/api/v1/agents/{agent}/try"), &input(json!(false))).await.expect(200);
     ann.get(&format!("/api/v1/agents/{}?x={}", mark("path"), mark("query"))).await;
@@ -77,7 +78,7 @@ async fn plant(server: &Server) -> (Vec<String>, String) {
     })
     .await;
     let mut said = String::new();
-    for path in ["/api/v1/users", "/api/v1/agents", "/api/v1/tasks", "/api/v1/events?limit=1000"] {
+    for path in ["/api/v1/users", "/api/v1/agents", "/api/v1/tasks", "/api/v1/secrets", "/api/v1/events?limit=1000"] {
         said += std::str::from_utf8(&admin.get_at(path, admin.head().await).await.expect(200).body).unwrap();
     }
     said += std::str::from_utf8(&ann.get("/api/v1/notifications").await.expect(200).body).unwrap();
@@ -86,14 +87,41 @@ async fn plant(server: &Server) -> (Vec<String>, String) {
     for name in served {
         assert!(said.contains(&mark(name)), "the API does not serve {name}, so this test could not fail");
     }
-    let never = ["idempotency", "stranger", "password", "path", "query"].map(mark);
-    (served.map(mark).into_iter().chain(never).collect(), said)
+    assert!(said.contains(&mark("told")) && said.contains("receiver-key"), "the webhook was told of");
+    let mut never = ["idempotency", "stranger", "password", "path", "query", "unused"].map(mark).to_vec();
+    never.extend([key, told]);
+    for name in &never {
+        assert!(!said.contains(name.as_str()), "the API serves {name}");
+    }
+    (served.map(mark).into_iter().chain([mark("told")]).chain(never).collect(), said)
+}
+
+/// A task that is handed to a receiver under a secret and told of by a callback; answers the token of the address and the secret.
+async fn webhook(admin: &Client, ann: &Client) -> (String, String) {
+    // As it looks in a file that holds it in clear, whether as text or as the key it stands for.
+    let key = format!("whsec_{}", STANDARD.encode(mark("signing key, long enough")));
+    admin.put("/api/v1/secrets/receiver-key", &json!({ "value": mark("unused") })).await.expect(201);
+    admin.put("/api/v1/secrets/receiver-key", &json!({ "value": key })).await.expect(200);
+    let receiver = Receiver::start(|_, _| Reply::status(202, "")).await;
+    let config = json!({ "url": receiver.url, "secret_name": "receiver-key", "mode": "callback" });
+    let agent = admin.agent("webhook", config).await;
+    let task = ann.submit(&agent, json!({ "text": mark("input") })).await.id();
+    let url = receiver.call(0).await.callback();
+    let output = json!({ "output": mark("told") });
+    eventually("the callback is taken", async || {
+        let stranger = ann.bare(reqwest::Method::POST, &url[url.find("/api/").unwrap()..]);
+        let status = ann.send(stranger.json(&output)).await.status;
+        (status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(ann.task_ended(&task).await["output"], mark("told"));
+    (url.rsplit('/').next().unwrap().to_owned(), key)
 }
 
 #[tokio::test]
 async fn words_are_in_no_file_of_the_data_directory_and_in_no_log_line() {
     for cipher in ["xchacha20poly1305", "aes256gcm"] {
-        let launch = Launch::with_admin().set("MARVIN_CIPHER", cipher).set("MARVIN_LOG", "trace");
+        let launch = Launch::with_admin().reaching_loopback().set("MARVIN_CIPHER", cipher).set("MARVIN_LOG", "trace");
         let server = launch.start();
         let (mut marks, _) = plant(&server).await;
         marks.extend(["admin@example.org", "Administrator"].map(str::to_owned));

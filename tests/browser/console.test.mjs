@@ -5,6 +5,7 @@ import "./working.mjs";
 import "./deciding.mjs";
 import "./schedules.mjs";
 import "./projections.mjs";
+import "./webhooks.mjs";
 import "./people_and_places.mjs";
 
 after(close);

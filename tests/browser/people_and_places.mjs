@@ -23,7 +23,7 @@ step("makes a user, who sees what a member may", async () => {
   await signIn(member.page, MEMBER);
   await member.page.getByRole("link", { name: "Passenger forecast" }).click();
   await member.page.getByRole("button", { name: "Give it this task" }).waitFor();
-  for (const name of ["Users", "Projections", "Schedules", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
+  for (const name of ["Users", "Projections", "Schedules", "Secrets", "New agent", "Edit"]) assert.equal(await member.page.getByRole("link", { name }).count(), 0, name);
   await inspect(member.page, "19-member");
 });
 

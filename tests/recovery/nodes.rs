@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+mod secrets;
+
 use super::{
     doctor::diagnose,
     journal,

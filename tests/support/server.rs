@@ -69,6 +69,12 @@ impl Launch {
         self
     }
 
+    /// With calls to this machine let out.
+    #[must_use]
+    pub fn reaching_loopback(self) -> Self {
+        self.set("MARVIN_EGRESS_ALLOW", "127.0.0.0/8")
+    }
+
     /// Known to browsers under another name. The port has to be known beforehand then.
     #[must_use]
     pub fn public_url(self, url: &str) -> Self {

@@ -21,6 +21,7 @@ impl Debug for TaskCommand {
             Self::CompleteStep { attempt, step, .. } => {
                 f.debug_struct("CompleteStep").field("attempt", attempt).field("step", step).finish_non_exhaustive()
             }
+            Self::TellStep { step, .. } => f.debug_struct("TellStep").field("step", step).finish_non_exhaustive(),
             Self::Complete { attempt, .. } => {
                 f.debug_struct("Complete").field("attempt", attempt).finish_non_exhaustive()
             }

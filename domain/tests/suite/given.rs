@@ -9,6 +9,7 @@ use marvin_domain::{
     notification::{Notification, NotificationEvent},
     projection::{Projection, ProjectionEvent},
     schedule::{ScheduleEvent, ScheduleState},
+    secret::{Secret, SecretEvent},
     task::{Task, TaskEvent},
     user::{User, UserEvent},
 };
@@ -42,6 +43,9 @@ impl EventOf for ProjectionEvent {
 }
 impl EventOf for ScheduleEvent {
     type Aggregate = ScheduleState;
+}
+impl EventOf for SecretEvent {
+    type Aggregate = Secret;
 }
 
 pub struct Given<A: Aggregate>(AggregateTestExecutor<A>);

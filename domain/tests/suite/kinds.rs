@@ -5,6 +5,7 @@ use marvin_domain::{
     instance::{self, InstanceError},
     projection::ProjectionError,
     schedule::{ScheduleError, TimingError},
+    secret::SecretError,
     task::{Task, TaskCommand, TaskError},
     user::{UserCommand, UserError},
 };
@@ -26,7 +27,10 @@ fn a_kind_reads_back_from_its_name_and_no_two_share_one() {
 #[test]
 fn the_kinds_keep_the_names_by_which_streams_are_stored() {
     let names: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    assert_eq!(names, ["instance", "user", "agent", "task", "notification", "projection", "channel", "schedule"]);
+    assert_eq!(
+        names,
+        ["instance", "user", "agent", "task", "notification", "projection", "channel", "schedule", "secret"]
+    );
     assert_eq!(instance::STREAM.to_string(), "instance/00000000-0000-0000-0000-000000000000");
     assert_eq!(StreamId { kind: AggregateKind::Task, id: TASK }.to_string(), format!("task/{TASK}"));
 }
@@ -63,10 +67,11 @@ fn every_refusal_has_a_code_of_its_own_that_stays() {
         TaskError::StepOutOfOrder { expected: 2 },
         TaskError::NotReady,
         TaskError::Ended,
+        TaskError::ToldTwice,
         TaskError::LateResult,
         TaskError::NotRetryable,
     ];
-    insta::assert_snapshot!(codes(task), @"absent already_submitted priority chain_too_deep too_many_steps step_out_of_order not_ready ended late_result not_retryable");
+    insta::assert_snapshot!(codes(task), @"absent already_submitted priority chain_too_deep too_many_steps step_out_of_order not_ready ended told_twice late_result not_retryable");
     let limit = AgentError::LimitOutOfBounds { field: "max_attempts", min: 1, max: 20 };
     insta::assert_snapshot!(codes([AgentError::Absent, AgentError::AlreadyExists, AgentError::Retired, limit]), @"absent already_exists retired limit_out_of_bounds");
     insta::assert_snapshot!(codes([UserError::Absent, UserError::AlreadyRegistered, UserError::NoRole]), @"absent already_registered no_role");
@@ -92,6 +97,7 @@ fn every_refusal_has_a_code_of_its_own_that_stays() {
     ];
     insta::assert_snapshot!(codes(schedule), @"absent already_exists cron never_fires moment timezone jitter not_due overlap too_many_open");
     insta::assert_snapshot!(codes(projection), @"no_position no_reason reason_too_long too_many_skips");
+    insta::assert_snapshot!(codes([SecretError::Absent, SecretError::Overtaken]), @"absent overtaken");
 }
 
 fn codes<E: Refuse, const N: usize>(errors: [E; N]) -> String {

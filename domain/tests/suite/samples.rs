@@ -12,6 +12,7 @@ use marvin_domain::{
         ScheduleCreated, ScheduleEvent, ScheduleFired, SchedulePaused, ScheduleReleased, ScheduleRemoved,
         ScheduleResumed, ScheduleTaskEnded, TaskEnd, Timing, When, Words,
     },
+    secret::{SecretEvent, SecretName, SecretRemoved, SecretSet},
     task::{
         CancelReason, FailureText, Input, Output, StepResult, TaskCancelled, TaskCompleted, TaskDeadLettered,
         TaskEvent, TaskFailed, TaskHeartbeatLost, TaskRetried, TaskRetryScheduled, TaskStarted, TaskStepCompleted,
@@ -232,6 +233,13 @@ samples! {
     }
 }
 
+samples! {
+    secret of SecretEvent {
+        Set => SecretSet { name: SecretName::parse("receiver-key").unwrap(), value: CREDENTIAL },
+        Removed => SecretRemoved { name: SecretName::parse("receiver-key").unwrap() },
+    }
+}
+
 /// The examples of one aggregate.
 pub fn of(kind: AggregateKind) -> Vec<Event> {
     match kind {
@@ -243,6 +251,7 @@ pub fn of(kind: AggregateKind) -> Vec<Event> {
         AggregateKind::Projection => projection().into_iter().map(Event::Projection).collect(),
         AggregateKind::Channel => channel().into_iter().map(Event::Channel).collect(),
         AggregateKind::Schedule => schedule().into_iter().map(Event::Schedule).collect(),
+        AggregateKind::Secret => secret().into_iter().map(Event::Secret).collect(),
     }
 }
 

@@ -7,6 +7,7 @@ use marvin_domain::{
     notification::{Link, Message, Notification, NotificationCommand, Severity},
     projection::{Projection, ProjectionCommand, Reason},
     schedule::ScheduleState,
+    secret::Secret,
     task::{Failure, FailureText, Input, Output, StepResult, Submission, Task, TaskCommand},
     user::{Profile, Role, User, UserCommand},
 };
@@ -71,6 +72,7 @@ fn serialised(state: &State) -> String {
         State::Projection(state) => serde_json::to_string::<Projection>(state),
         State::Channel(state) => serde_json::to_string::<Channel>(state),
         State::Schedule(state) => serde_json::to_string::<ScheduleState>(state),
+        State::Secret(state) => serde_json::to_string::<Secret>(state),
     };
     json.unwrap()
 }
@@ -130,6 +132,14 @@ fn commands() -> Vec<Command> {
             result: json!(MARKER),
         }
         .into(),
+        TaskCommand::TellStep {
+            step: 2,
+            kind: "callback".into(),
+            name: "answer".into(),
+            at: at(0),
+            result: json!(MARKER),
+        }
+        .into(),
         TaskCommand::Complete { attempt: 1, output: json!(MARKER) }.into(),
         TaskCommand::Fail { attempt: 1, failure, retry_at: None }.into(),
         NotificationCommand::Raise { recipient: ADA, severity: Severity::Info, link, message: message() }.into(),
@@ -168,6 +178,7 @@ fn debug_output_of_a_command_still_says_which_it_is() {
     User(Register { profile: Profile(…), roles: {Member}, credential: 01990000-0000-7000-8000-00000000c4ed })
     Task(Submit(Submission { agent_id: 01990000-0000-7000-8000-000000000a9e, requested_by: 01990000-0000-7000-8000-0000000000a1, parent: None, .. }))
     Task(CompleteStep { attempt: 1, step: 1, .. })
+    Task(TellStep { step: 2, .. })
     Task(Complete { attempt: 1, .. })
     Task(Fail { attempt: 1, failure: Failure(broken), retry_at: None })
     Notification(Raise { recipient: 01990000-0000-7000-8000-0000000000a1, severity: Info, link: Link { kind: "task", id: 01990000-0000-7000-8000-000000007a5c }, message: Message(…) })

@@ -10,7 +10,7 @@ use crate::{
     task_journal::{
         cancel, cancelled, complete, complete_step, completed, dead_lettered, fail, fail_for_good, failed,
         heartbeat_lost, lose_heartbeat, retried, retry_scheduled, start, started, step_completed, submission,
-        submitted,
+        submitted, tell_step,
     },
 };
 
@@ -37,6 +37,7 @@ fn name(command: &TaskCommand) -> &'static str {
         TaskCommand::Submit(_) => "submit",
         TaskCommand::Start { .. } => "start",
         TaskCommand::CompleteStep { .. } => "complete step",
+        TaskCommand::TellStep { .. } => "tell step",
         TaskCommand::Complete { .. } => "complete",
         TaskCommand::Fail { retry_at: Some(_), .. } => "fail",
         TaskCommand::Fail { retry_at: None, .. } => "fail for good",
@@ -46,10 +47,19 @@ fn name(command: &TaskCommand) -> &'static str {
     }
 }
 
-fn commands() -> [TaskCommand; 9] {
-    let step = complete_step(1, 1);
-    let submit = TaskCommand::Submit(submission(3));
-    [submit, start(), step, complete(1), fail(1), fail_for_good(1), lose_heartbeat(1), cancel(), TaskCommand::Retry]
+fn commands() -> [TaskCommand; 10] {
+    [
+        TaskCommand::Submit(submission(3)),
+        start(),
+        complete_step(1, 1),
+        tell_step(1),
+        complete(1),
+        fail(1),
+        fail_for_good(1),
+        lose_heartbeat(1),
+        cancel(),
+        TaskCommand::Retry,
+    ]
 }
 
 fn outcome(result: Result<Vec<TaskEvent>, TaskError>) -> String {
@@ -98,6 +108,11 @@ fn every_command_after_every_event_has_its_outcome() {
         LateResult < submitted heartbeat_lost retry_scheduled completed failed dead_lettered cancelled retried
         step_completed < started
         nothing < step_completed
+    tell step
+        Absent < (no event)
+        step_completed < submitted started heartbeat_lost retry_scheduled retried
+        ToldTwice < step_completed
+        Ended < completed failed dead_lettered cancelled
     complete
         Absent < (no event)
         LateResult < submitted heartbeat_lost retry_scheduled completed failed dead_lettered cancelled retried

@@ -58,6 +58,12 @@ pub trait WrappedRows: Send + Sync {
     /// As [`replace_instance_keys`](Self::replace_instance_keys), for people.
     async fn replace_wrapped(&self, keys: Vec<Replacement<Uuid>>) -> Result<(), SubjectsError>;
 
+    /// The wrapped keys of secrets, of which there are few.
+    async fn wrapped_keys_of_secrets(&self) -> Result<Vec<(Uuid, Vec<u8>)>, SubjectsError>;
+
+    /// As [`replace_instance_keys`](Self::replace_instance_keys), for secrets.
+    async fn replace_keys_of_secrets(&self, keys: Vec<Replacement<Uuid>>) -> Result<(), SubjectsError>;
+
     /// Rewrites the files without the wrapped keys that were replaced.
     async fn scrub_replaced(&self) -> Result<(), SubjectsError>;
 }
@@ -102,6 +108,11 @@ impl Keyring {
         Self { is_shared: true, ..self }
     }
 
+    /// Where the store is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub fn facts(&self) -> Arc<DataKey> {
         Arc::clone(&self.facts)
     }
@@ -117,7 +128,11 @@ impl Keyring {
 
     /// Wraps a person's key, for its row.
     pub async fn wrap(&self, key: &DataKey) -> Result<Vec<u8>, SubjectsError> {
-        self.wrap.wrap_key(&context(key.id), key.expose()).await.map_err(SubjectsError::unavailable)
+        self.wrap_for(&context(key.id), key).await
+    }
+
+    pub(super) async fn wrap_for(&self, context: &[u8], key: &DataKey) -> Result<Vec<u8>, SubjectsError> {
+        self.wrap.wrap_key(context, key.expose()).await.map_err(SubjectsError::unavailable)
     }
 
     /// Wraps a person's key under what `like` is wrapped under: a key of the instance as its row has it now.
@@ -125,10 +140,18 @@ impl Keyring {
     /// # Errors
     /// `Unavailable`, on a store that nodes share also while the key-encryption key is not at hand here; `WrongKey`, `Damaged`.
     pub async fn wrap_like(&self, like: &[u8], key: &DataKey) -> Result<Vec<u8>, SubjectsError> {
-        let context = context(key.id);
-        let mut wrapped = self.wrap.wrap_like(like, &context, key.expose()).await;
+        self.wrap_like_for(&context(key.id), like, key).await
+    }
+
+    pub(super) async fn wrap_like_for(
+        &self,
+        context: &[u8],
+        like: &[u8],
+        key: &DataKey,
+    ) -> Result<Vec<u8>, SubjectsError> {
+        let mut wrapped = self.wrap.wrap_like(like, context, key.expose()).await;
         if matches!(wrapped, Err(WrapError::WrongKey)) && self.is_shared && self.wrap.look_for(like).await {
-            wrapped = self.wrap.wrap_like(like, &context, key.expose()).await;
+            wrapped = self.wrap.wrap_like(like, context, key.expose()).await;
         }
         wrapped.map_err(|error| self.not_unwrapped("a key of the instance", error))
     }
@@ -216,13 +239,28 @@ impl Keyring {
         Ok(new.map(|new| Replacement { of: id, old, new }))
     }
 
-    async fn anew(&self, context: &[u8], which: &str, wrapped: &[u8]) -> Result<Option<Vec<u8>>, SubjectsError> {
+    pub(super) async fn anew(
+        &self,
+        context: &[u8],
+        which: &str,
+        wrapped: &[u8],
+    ) -> Result<Option<Vec<u8>>, SubjectsError> {
         if self.is_current(wrapped) {
             return Ok(None);
         }
         let failed = |error| self.not_unwrapped(which, error);
         let key = self.unwrap(context, wrapped).await.map_err(failed)?;
         self.wrap.wrap_key(context, &key).await.map(Some).map_err(failed)
+    }
+
+    /// Unwraps the key `which`.
+    pub(super) async fn unwrap_for(
+        &self,
+        context: &[u8],
+        which: &str,
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<[u8; KEY_BYTES]>, SubjectsError> {
+        self.unwrap(context, wrapped).await.map_err(|error| self.not_unwrapped(which, error))
     }
 
     async fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, WrapError> {

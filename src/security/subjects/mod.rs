@@ -1,7 +1,7 @@
 //! What must be forgettable: people's data keys, credentials and sessions, kept outside the event log and its backups.
 //!
-//! Owns the keys of the instance and of each person (wrapped by a key-encryption key that is kept elsewhere) and the
-//! index that makes emails unique. It refuses to keep anything of a person in clear: an email is here only as an HMAC,
+//! Owns the keys of the instance and of each person (wrapped by a key-encryption key that is kept elsewhere), the index that makes
+//! emails unique, and the values of named secrets. It refuses to keep anything of a person in clear: an email is here only as an HMAC,
 //! a password only as a hash, a session only as the hash of its token. It holds no rules: who may sign in or be
 //! registered is decided by those who call it. Times come with the call, in milliseconds since 1970.
 mod keyring;
@@ -9,6 +9,7 @@ pub mod postgres;
 mod rewrap;
 #[cfg(test)]
 mod samples;
+mod secrets;
 pub mod sqlite;
 
 use std::collections::HashMap;
@@ -16,12 +17,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::cipher::{DataKey, MAC_BYTES};
 
 pub use marvin_domain::Checkpoint;
 pub use postgres::PostgresSubjects;
+pub use secrets::{KeptSecret, NewSecret};
 pub use sqlite::SqliteSubjects;
 
 /// Bytes of the SHA-256 hashes that stand for tokens.
@@ -173,6 +176,19 @@ pub trait SubjectStore: Send + Sync + std::fmt::Debug {
 
     /// Removes sessions that expired at or before `now_ms`; returns how many.
     async fn purge_sessions(&self, now_ms: i64) -> Result<u64, SubjectsError>;
+
+    /// Keeps a value for a named secret, sealed under a key of its own, unless that makes more than `names_max` names; answers
+    /// whether it did. It is in force once the log says so.
+    async fn put_secret(&self, secret: NewSecret, names_max: u32) -> Result<bool, SubjectsError>;
+
+    /// The value that is kept under this id.
+    async fn secret(&self, id: Uuid) -> Result<Option<SecretString>, SubjectsError>;
+
+    /// Every value that is kept, in force or not, without the values; by name, then oldest first.
+    async fn secrets(&self) -> Result<Vec<KeptSecret>, SubjectsError>;
+
+    /// Deletes the values of this name up to `newest`, in the order of ids. Safe to repeat.
+    async fn delete_secrets(&self, name: &str, newest: Uuid) -> Result<(), SubjectsError>;
 
     /// Call it before a key-encryption key is drawn: takes up the one that another node rotated to.
     ///

@@ -27,6 +27,7 @@ async fn pass(keyring: &Keyring, rows: &dyn WrappedRows) -> Result<u64, Subjects
     let mut rewrapped = instance_keys(keyring, rows).await?;
     // Whoever replaced them first is who rotates: nobody else may wrap people's keys, under a key that is kept elsewhere.
     keyring.require_current(&rows.instance_keys().await?)?;
+    rewrapped += keys_of_secrets(keyring, rows).await?;
     let mut after = None;
     loop {
         let (found, last) = page(keyring, rows, after).await?;
@@ -45,6 +46,16 @@ pub(super) async fn instance_keys(keyring: &Keyring, rows: &dyn WrappedRows) -> 
     }
     let found = replacements.len() as u64;
     rows.replace_instance_keys(replacements).await?;
+    Ok(found)
+}
+
+async fn keys_of_secrets(keyring: &Keyring, rows: &dyn WrappedRows) -> Result<u64, SubjectsError> {
+    let mut replacements = Vec::new();
+    for (id, wrapped) in rows.wrapped_keys_of_secrets().await? {
+        replacements.extend(keyring.secret_key_anew(id, wrapped).await?);
+    }
+    let found = replacements.len() as u64;
+    rows.replace_keys_of_secrets(replacements).await?;
     Ok(found)
 }
 

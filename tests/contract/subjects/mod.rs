@@ -21,6 +21,7 @@ mod opening;
 mod registering;
 mod rotation;
 mod scrubbing;
+mod secrets;
 
 enum Adapter {
     Sqlite,

@@ -13,6 +13,7 @@ import type {
   Role,
   Schedule,
   ScheduleDraft,
+  Secret,
   SessionAnswer,
   Task,
   User,
@@ -103,5 +104,11 @@ export const cancelRebuild = (name: string) => api.command<Projection>("DELETE",
 export const resumeProjection = (name: string) => api.command<Projection>("POST", `${PROJECTIONS}/${name}/resume`);
 export const skipEvent = (name: string, body: { position: number; reason: string }, idempotencyKey: string) =>
   api.command<CommandAnswer>("POST", `${PROJECTIONS}/${name}/skip`, body, { idempotencyKey });
+
+// Secrets
+const secretPath = (name: string) => `${V1}/secrets/${encodeURIComponent(name)}`;
+export const secrets = () => api.get<Page<Secret>>(`${V1}/secrets`);
+export const setSecret = (name: string, value: string) => api.command<CommandAnswer>("PUT", secretPath(name), { value });
+export const removeSecret = (name: string) => api.command<CommandAnswer>("DELETE", secretPath(name));
 
 export type { Answer };

@@ -19,10 +19,29 @@ describe("an insight configuration", () => {
   });
 });
 
+describe("a webhook configuration", () => {
+  it("comes_out_of_its_form_as_it_went_in", () => {
+    const config = { url: "https://example.org/hook", secret_name: "key", mode: "callback" };
+    expect(build(draftOf("webhook", config))).toEqual({ value: config, errors: {}, fields: ["/url", "/secret_name", "/mode"] });
+    expect(build(draftOf("webhook", { url: "https://example.org/" })).value).toEqual({ url: "https://example.org/", mode: "sync" });
+  });
+
+  it("names_what_is_wrong_by_pointer", () => {
+    for (const url of ["", "example.org", "ftp://example.org/", "https://", "https://user:password@example.org/", "javascript:alert(1)"]) {
+      expect(Object.keys(build(draftOf("webhook", { url })).errors), url).toEqual(["/url"]);
+    }
+  });
+
+  it("that_the_form_cannot_show_stays_JSON", () => {
+    expect(draftOf("webhook", { url: "https://example.org/", more: 1 }).form).toBe("json");
+    expect(draftOf("webhook", { url: 7 }).form).toBe("json");
+  });
+});
+
 describe("a configuration of another kind", () => {
   it("is_edited_as_JSON", () => {
     const config = { url: "https://example.org" };
-    expect(build(draftOf("webhook", config))).toEqual({ value: config, errors: {}, fields: [""] });
+    expect(build(draftOf("worker", config))).toEqual({ value: config, errors: {}, fields: [""] });
     expect(build({ form: "json", text: "{" }).errors[""]).toContain("not JSON");
   });
 });

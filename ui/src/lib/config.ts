@@ -1,7 +1,7 @@
 // An agent's configuration as its kind's form edits it. A kind without a form of its own is edited as JSON.
 import { isRecord } from "./problem";
 import { buildRules, draftRules, newRule, type Built, type RuleDraft } from "./rules";
-import { checkOptionalNumber, parseJson } from "./validate";
+import { checkOptionalNumber, checkUrl, parseJson } from "./validate";
 
 export interface InsightDraft {
   form: "insight";
@@ -24,7 +24,15 @@ export interface JsonDraft {
 export interface NoDraft {
   form: "none";
 }
-export type ConfigDraft = InsightDraft | RulesDraft | JsonDraft | NoDraft;
+export type WebhookMode = "sync" | "callback";
+export interface WebhookDraft {
+  form: "webhook";
+  url: string;
+  /** Empty: calls are not signed. */
+  secretName: string;
+  mode: WebhookMode;
+}
+export type ConfigDraft = InsightDraft | RulesDraft | WebhookDraft | JsonDraft | NoDraft;
 
 /** The contract's bounds: a forecast of more steps than this says nothing. */
 export const HORIZON = { min: 1, max: 1000, whole: true };
@@ -40,6 +48,7 @@ export function draftOf(kind: string, config: unknown): ConfigDraft {
     return { form: "insight", season: numberText(known.season), levelPercent: percentText(known.level), horizon: numberText(known.horizon) };
   }
   if (kind === "worker") return { form: "none" };
+  if (kind === "webhook") return draftWebhook(config) ?? { form: "json", text };
   if (kind !== "rules") return { form: "json", text };
   const rules = isRecord(config) ? draftRules(config) : [newRule()];
   return { form: "rules", mode: rules === null ? "json" : "form", rules: rules ?? [], text };
@@ -48,6 +57,7 @@ export function draftOf(kind: string, config: unknown): ConfigDraft {
 export function build(draft: ConfigDraft): Built {
   if (draft.form === "none") return { value: {}, errors: {}, fields: [] };
   if (draft.form === "insight") return buildInsight(draft);
+  if (draft.form === "webhook") return buildWebhook(draft);
   if (draft.form === "rules" && draft.mode === "form") return buildRules(draft.rules);
   const parsed = parseJson(draft.text);
   return parsed.ok ? { value: parsed.value, errors: {}, fields: [""] } : { value: null, errors: { "": parsed.words }, fields: [""] };
@@ -82,6 +92,19 @@ function buildInsight(draft: InsightDraft): Built {
   };
   const errors = Object.fromEntries(Object.entries(checks).filter((entry): entry is [string, string] => entry[1] !== null));
   return { value: insightSettings(draft), errors, fields: Object.keys(checks) };
+}
+
+/** null when the configuration holds something that the form has no field for. */
+function draftWebhook(config: unknown): WebhookDraft | null {
+  const { url = "", secret_name = "", mode = "sync", ...more } = isRecord(config) ? config : {};
+  if (typeof url !== "string" || typeof (secret_name ?? "") !== "string" || (mode !== "sync" && mode !== "callback")) return null;
+  return Object.keys(more).length > 0 ? null : { form: "webhook", url, secretName: (secret_name as string | null) ?? "", mode };
+}
+
+function buildWebhook({ url, secretName, mode }: WebhookDraft): Built {
+  const wrong = checkUrl(url);
+  const value = { url: url.trim(), ...(secretName === "" ? {} : { secret_name: secretName }), mode };
+  return { value, errors: wrong === null ? {} : { "/url": wrong }, fields: ["/url", "/secret_name", "/mode"] };
 }
 
 /** 95 percent is 0.95 exactly, not 0.9500000000000001. */

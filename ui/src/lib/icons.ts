@@ -10,6 +10,7 @@ import clock from "bootstrap-icons/icons/clock.svg?raw";
 import exclamationTriangle from "bootstrap-icons/icons/exclamation-triangle.svg?raw";
 import graphUp from "bootstrap-icons/icons/graph-up.svg?raw";
 import infoCircle from "bootstrap-icons/icons/info-circle.svg?raw";
+import key from "bootstrap-icons/icons/key.svg?raw";
 import layers from "bootstrap-icons/icons/layers.svg?raw";
 import list from "bootstrap-icons/icons/list.svg?raw";
 import listCheck from "bootstrap-icons/icons/list-check.svg?raw";
@@ -20,6 +21,7 @@ import play from "bootstrap-icons/icons/play.svg?raw";
 import plug from "bootstrap-icons/icons/plug.svg?raw";
 import plusLg from "bootstrap-icons/icons/plus-lg.svg?raw";
 import robot from "bootstrap-icons/icons/robot.svg?raw";
+import send from "bootstrap-icons/icons/send.svg?raw";
 import signpostSplit from "bootstrap-icons/icons/signpost-split.svg?raw";
 import skipForward from "bootstrap-icons/icons/skip-forward.svg?raw";
 import slashCircle from "bootstrap-icons/icons/slash-circle.svg?raw";
@@ -41,6 +43,7 @@ export const ICONS = {
   "exclamation-triangle": exclamationTriangle,
   "graph-up": graphUp,
   "info-circle": infoCircle,
+  key,
   layers,
   list,
   "list-check": listCheck,
@@ -51,6 +54,7 @@ export const ICONS = {
   plug,
   "plus-lg": plusLg,
   robot,
+  send,
   "signpost-split": signpostSplit,
   "skip-forward": skipForward,
   "slash-circle": slashCircle,

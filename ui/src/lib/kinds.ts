@@ -24,6 +24,11 @@ const KNOWN: Record<string, KindWords> = {
     description: "Hands its tasks to programs of your own, which lease them and answer over HTTP.",
     icon: "plug",
   },
+  webhook: {
+    title: "Webhook",
+    description: "Hands tasks to an address of yours and takes its answer, at once or by a callback.",
+    icon: "send",
+  },
 };
 
 export function kindWords(kind: string, known?: AgentKind): KindWords {

@@ -16,6 +16,7 @@ const ROUTES = [
   { pattern: "/inbox", name: "inbox" },
   { pattern: "/users", name: "users" },
   { pattern: "/projections", name: "projections" },
+  { pattern: "/secrets", name: "secrets" },
   { pattern: "/sign-in", name: "sign-in" },
   { pattern: "/setup", name: "setup" },
 ] as const satisfies Routes<string>;

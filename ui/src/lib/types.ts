@@ -192,6 +192,12 @@ export interface Rebuild {
   stopped: { position: number; reason: string } | null;
 }
 
+/** A named secret; nobody reads its value. */
+export interface Secret {
+  name: string;
+  set_at: string;
+}
+
 /** One CloudEvents 1.0 event; position and sequence are strings of digits there. */
 export interface LogEvent {
   id: string;

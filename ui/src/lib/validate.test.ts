@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkEmail, checkName, checkOptionalNumber, checkPassword, checkReason, checkRepeated, checkUuid, failures, parseJson } from "./validate";
+import { checkEmail, checkName, checkOptionalNumber, checkPassword, checkReason, checkRepeated, checkSecretName, checkSecretValue, checkUrl, checkUuid, drawSigningKey, failures, parseJson } from "./validate";
 
 describe("names", () => {
   it("have_1_to_200_characters", () => {
@@ -92,4 +92,33 @@ it("only_an_id_is_an_id", () => {
 
 it("what_passes_leaves_no_failure", () => {
   expect(failures({ "/name": null, "/email": "no" })).toEqual({ "/email": "no" });
+});
+
+describe("secrets", () => {
+  it("have_names_that_stand_in_addresses", () => {
+    for (const name of ["a", "receiver-1_b.c", "0", "x".repeat(64)]) expect(checkSecretName(name), name).toBeNull();
+    for (const name of ["", " ", "-a", ".a", "a b", "a/b", "ä", "x".repeat(65)]) expect(checkSecretName(name), name).not.toBeNull();
+  });
+
+  it("have_values_of_at_most_64_KiB", () => {
+    expect(checkSecretValue("")).not.toBeNull();
+    expect(checkSecretValue("a\0b")).not.toBeNull();
+    expect(checkSecretValue("x".repeat(65_536))).toBeNull();
+    expect(checkSecretValue("ä".repeat(32_769))).not.toBeNull();
+  });
+
+  it("are_drawn_as_the_server_takes_them_to_sign_with", () => {
+    const key = drawSigningKey();
+    expect(key).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    expect(drawSigningKey()).not.toBe(key);
+  });
+});
+
+describe("addresses", () => {
+  it("are_of_HTTP_and_hold_nobodys_password", () => {
+    for (const url of ["https://example.org/hook?a=b", " http://10.0.0.1:8080/ ", "HTTPS://Example.org"]) expect(checkUrl(url), url).toBeNull();
+    for (const url of ["", "example.org", "//example.org", "https:///x", "mailto:a@example.org", "https://a:b@example.org"]) {
+      expect(checkUrl(url), url).not.toBeNull();
+    }
+  });
 });

@@ -80,6 +80,42 @@ export function checkUuid(id: string): Check {
   return UUID.test(id.trim()) ? null : "Write the person's id, such as 0190a7c0-0000-7000-8000-000000000000.";
 }
 
+/** The server's bound: what common servers take. */
+export const URL_CHARACTERS_MAX = 2048;
+
+/** Which addresses may be called at all, the server says. */
+export function checkUrl(text: string): Check {
+  const url = text.trim();
+  if (url === "") return "Write an address.";
+  if (url.length > URL_CHARACTERS_MAX) return `At most ${URL_CHARACTERS_MAX} characters.`;
+  if (!/^https?:\/\/[^/?#]/i.test(url) || !URL.canParse(url)) return "An address looks like https://example.org/hook.";
+  const parsed = new URL(url);
+  if (parsed.username !== "" || parsed.password !== "") return "No user and password in the address: use a secret.";
+  return null;
+}
+
+/** The server's bounds of a secret. */
+export const SECRET_NAME_CHARACTERS_MAX = 64;
+export const SECRET_BYTES_MAX = 65_536;
+
+export function checkSecretName(name: string): Check {
+  if (name.trim() === "") return "Write a name.";
+  if (name.length > SECRET_NAME_CHARACTERS_MAX) return `At most ${SECRET_NAME_CHARACTERS_MAX} characters.`;
+  return /^[a-z0-9][a-z0-9._-]*$/i.test(name) ? null : "Letters, digits, dots, hyphens and underscores, beginning with a letter or a digit.";
+}
+
+export function checkSecretValue(value: string): Check {
+  if (value === "") return "Write or paste the value.";
+  if (new TextEncoder().encode(value).length > SECRET_BYTES_MAX) return `At most ${SECRET_BYTES_MAX} bytes.`;
+  return value.includes("\0") ? "No NUL characters." : null;
+}
+
+/** A fresh key to sign webhooks with, as Standard Webhooks writes them. */
+export function drawSigningKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  return `whsec_${btoa(String.fromCharCode(...bytes))}`;
+}
+
 export type Parsed = { ok: true; value: unknown } | { ok: false; words: string };
 
 /** JSON a person wrote, or where it stops being JSON, in line and column. */

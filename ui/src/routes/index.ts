@@ -11,6 +11,7 @@ import Projections from "./Projections.svelte";
 import Schedule from "./Schedule.svelte";
 import ScheduleEdit from "./ScheduleEdit.svelte";
 import Schedules from "./Schedules.svelte";
+import Secrets from "./Secrets.svelte";
 import Setup from "./Setup.svelte";
 import SignIn from "./SignIn.svelte";
 import Task from "./Task.svelte";
@@ -32,6 +33,7 @@ export const pages: Record<RouteName | "not-found", Component<any>> = {
   inbox: Inbox,
   users: Users,
   projections: Projections,
+  secrets: Secrets,
   "sign-in": SignIn,
   setup: Setup,
   "not-found": NotFound,

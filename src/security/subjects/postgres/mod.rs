@@ -1,17 +1,20 @@
 //! The subjects store in a schema of its own in PostgreSQL, for any number of nodes.
 mod rows;
 mod scrub;
+mod secrets;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, WrappedRows};
 use super::{
-    Checkpoint, Credential, Forgotten, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap,
+    Checkpoint, Credential, Forgotten, HASH_BYTES, KeptSecret, NewSecret, Place, Registration, SessionRow,
+    SubjectStore, SubjectsError, rewrap,
 };
 use crate::postgres::{Parameter, Postgres, subjects_schema};
 use crate::security::cipher::{DataKey, MAC_BYTES};
@@ -199,6 +202,35 @@ impl SubjectStore for PostgresSubjects {
 
     async fn purge_sessions(&self, now_ms: i64) -> Result<u64, SubjectsError> {
         self.tables.execute("DELETE FROM $S.sessions WHERE expires_at <= $1", &[&now_ms]).await
+    }
+
+    async fn put_secret(&self, secret: NewSecret, names_max: u32) -> Result<bool, SubjectsError> {
+        let key = DataKey::generate(secret.id);
+        loop {
+            // See `register`.
+            let like = self.tables.instance_key().await?;
+            let wrapped = self.keyring.wrap_secret_like(&like, &key).await?;
+            let row = secret.sealed(&key, wrapped);
+            if let Some(kept) = self.tables.put_secret(&row, names_max, &like).await? {
+                return Ok(kept);
+            }
+        }
+    }
+
+    async fn secret(&self, id: Uuid) -> Result<Option<SecretString>, SubjectsError> {
+        // A row that was read before a rotation ended reads right the next time: until then the keyring says `Unavailable`.
+        match self.tables.get_secret(id).await? {
+            Some(row) => row.open(self.keyring.place(), &self.keyring).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn secrets(&self) -> Result<Vec<KeptSecret>, SubjectsError> {
+        self.tables.list_secrets().await
+    }
+
+    async fn delete_secrets(&self, name: &str, newest: Uuid) -> Result<(), SubjectsError> {
+        self.tables.delete_secrets(name, newest).await
     }
 
     async fn await_rotation(&self) -> Result<(), SubjectsError> {

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// Registrations share this lock, on every node; a rotation takes it alone to replace the keys of the instance. So it waits
 /// for those that wrapped under the old key, and who comes later sees the new one. Unlike a lock on the rows, it is had in
 /// turn: however many register, a rotation is not kept waiting. The schema is part of its name.
-const REGISTRATIONS_LOCK: &str = "hashtextextended($1 || ' registrations', 20261122)";
+pub(super) const REGISTRATIONS_LOCK: &str = "hashtextextended($1 || ' registrations', 20261122)";
 /// How often a registration looks again for who has the email: in between, that person may have been erased.
 const LOOKS_MAX: u32 = 3;
 
@@ -171,12 +171,20 @@ impl WrappedRows for Tables {
         self.execute(sql, &[&of, &old, &new]).await.map(drop)
     }
 
+    async fn wrapped_keys_of_secrets(&self) -> Result<Vec<(Uuid, Vec<u8>)>, SubjectsError> {
+        Self::wrapped_keys_of_secrets(self).await
+    }
+
+    async fn replace_keys_of_secrets(&self, keys: Vec<Replacement<Uuid>>) -> Result<(), SubjectsError> {
+        Self::replace_keys_of_secrets(self, &keys).await
+    }
+
     async fn scrub_replaced(&self) -> Result<(), SubjectsError> {
         let replaced = self.moment("SELECT pg_current_xact_id()::text", &[]).await?;
-        self.scrub(&["instance_keys", "subjects"], replaced).await
+        self.scrub(&["instance_keys", "subjects", "secrets"], replaced).await
     }
 }
 
-fn wrapped_of<T>(keys: &[Replacement<T>]) -> (Vec<&[u8]>, Vec<&[u8]>) {
+pub(super) fn wrapped_of<T>(keys: &[Replacement<T>]) -> (Vec<&[u8]>, Vec<&[u8]>) {
     keys.iter().map(|key| (key.old.as_slice(), key.new.as_slice())).unzip()
 }

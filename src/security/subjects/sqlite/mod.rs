@@ -3,6 +3,7 @@ mod open;
 #[cfg(test)]
 mod rotation_tests;
 mod rows;
+mod secrets;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -14,13 +15,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, StoredKey};
 use super::{
-    Checkpoint, Credential, Forgotten, HASH_BYTES, Place, Registration, SessionRow, SubjectStore, SubjectsError, rewrap,
+    Checkpoint, Credential, Forgotten, HASH_BYTES, KeptSecret, NewSecret, Place, Registration, SessionRow,
+    SubjectStore, SubjectsError, rewrap,
 };
 use crate::security::cipher::{DataKey, MAC_BYTES};
 use crate::security::keyfile::KeyWrap;
@@ -116,6 +119,13 @@ impl SqliteSubjects {
         let path = self.path.clone();
         let both = self.run(move |_| Ok(Snapshot::take(&path).and_then(|snapshot| Ok((snapshot, others()?)))));
         both.await?.map_err(SubjectsError::unavailable)
+    }
+
+    async fn open_secret(&self, id: Uuid) -> Result<Option<SecretString>, SubjectsError> {
+        match self.run(move |connection| secrets::get(connection, id)).await? {
+            Some(row) => row.open(self.keyring.place(), &self.keyring).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The same for a statement that attaches something to a person, who must have a row.
@@ -227,6 +237,41 @@ impl SubjectStore for SqliteSubjects {
 
     async fn purge_sessions(&self, now_ms: i64) -> Result<u64, SubjectsError> {
         self.run(move |connection| statements::purge_sessions(connection, now_ms)).await
+    }
+
+    async fn put_secret(&self, secret: NewSecret, names_max: u32) -> Result<bool, SubjectsError> {
+        let key = DataKey::generate(secret.id);
+        loop {
+            let (wrapped, keyring) = (self.keyring.wrap_secret(&key).await?, Arc::clone(&self.keyring));
+            let row = secret.sealed(&key, wrapped);
+            let kept = self.run(move |connection| {
+                // See `register`.
+                if !keyring.is_current(&row.wrapped) {
+                    return Ok(None);
+                }
+                secrets::put(connection, &row, names_max).map(Some)
+            });
+            if let Some(kept) = kept.await? {
+                return Ok(kept);
+            }
+        }
+    }
+
+    async fn secret(&self, id: Uuid) -> Result<Option<SecretString>, SubjectsError> {
+        match self.open_secret(id).await {
+            // A rotation may have ended between the reading of the row and its unwrapping: it reads right now.
+            Err(SubjectsError::WrongKey(_)) => self.open_secret(id).await,
+            opened => opened,
+        }
+    }
+
+    async fn secrets(&self) -> Result<Vec<KeptSecret>, SubjectsError> {
+        self.run(|connection| secrets::list(connection)).await
+    }
+
+    async fn delete_secrets(&self, name: &str, newest: Uuid) -> Result<(), SubjectsError> {
+        let name = name.to_owned();
+        self.run(move |connection| secrets::delete(connection, &name, newest)).await
     }
 
     async fn rewrap(&self) -> Result<u64, SubjectsError> {

@@ -2,7 +2,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{SqliteSubjects, all_scrubbed, statements};
+use super::{SqliteSubjects, all_scrubbed, secrets, statements};
 use crate::security::subjects::SubjectsError;
 use crate::security::subjects::keyring::{Replacement, StoredKey, WrappedRows};
 
@@ -26,6 +26,14 @@ impl WrappedRows for SqliteSubjects {
 
     async fn replace_wrapped(&self, keys: Vec<Replacement<Uuid>>) -> Result<(), SubjectsError> {
         self.run(move |connection| statements::replace_wrapped(connection, &keys)).await
+    }
+
+    async fn wrapped_keys_of_secrets(&self) -> Result<Vec<(Uuid, Vec<u8>)>, SubjectsError> {
+        self.run(|connection| secrets::wrapped(connection)).await
+    }
+
+    async fn replace_keys_of_secrets(&self, keys: Vec<Replacement<Uuid>>) -> Result<(), SubjectsError> {
+        self.run(move |connection| secrets::replace_wrapped(connection, &keys)).await
     }
 
     async fn scrub_replaced(&self) -> Result<(), SubjectsError> {

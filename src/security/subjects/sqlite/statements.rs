@@ -222,6 +222,6 @@ fn session(row: &Row<'_>) -> Result<SessionRow> {
     })
 }
 
-fn uuid(row: &Row<'_>, column: usize) -> Result<Uuid> {
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
