@@ -89,8 +89,7 @@ struct Things {
 impl Things {
     async fn of(admin: &Client) -> Self {
         let agent = admin.agent("rules", json!({ "rules": [] })).await;
-        let schedule = json!({ "name": "S", "agent_id": agent, "input": 1, "cron": "0 0 1 1 *" });
-        let schedule = admin.post("/api/v1/schedules", &schedule).await.expect(201).id();
+        let schedule = admin.schedule(&agent).await;
         let retiring = admin.agent("rules", json!({ "rules": [] })).await;
         let task = admin.task_done(&agent, json!(1)).await["id"].as_str().unwrap().to_owned();
         let notification = crate::support::eventually("the end of the task is told", async || {

@@ -57,6 +57,7 @@ async fn stopped_after_some_work() -> (Stopped, u64) {
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     for marker in 0..3 {
         admin.task_done(&agent, json!({ "marker": marker })).await;
     }

@@ -32,6 +32,7 @@ async fn a_full_disk_refuses_for_a_while_and_loses_nothing() {
     let server = Launch::with_admin().by(r#"trap "" XFSZ; exec "$@""#).start();
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     let mut ids = Vec::new();
     for marker in 0..TASKS {
         ids.push(submit(&admin, &agent, marker).await.expect(202).id());

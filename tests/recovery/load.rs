@@ -50,6 +50,8 @@ impl Agents {
         made.push(agent(admin, Kind::Rules, "rules", rules, 4).await);
         made.push(agent(admin, Kind::Slow, "insight", json!({}), SLOW_AT_ONCE).await);
         made.push(agent(admin, Kind::Quick, "insight", json!({}), 3).await);
+        // A view that nothing stands in would prove nothing.
+        admin.schedule(&made[1].1).await;
         Self(made)
     }
 

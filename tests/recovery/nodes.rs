@@ -298,6 +298,7 @@ async fn a_rebuild_of_a_node_that_was_killed_is_finished_by_the_other() {
     let first = first_node(&database);
     let admin = Client::admin(&first).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     admin.task_done(&agent, json!({ "marker": 0 })).await;
     let stopped = first.stop();
     let end = many_agents(stopped.launch(), AGENTS).await;
@@ -357,6 +358,7 @@ async fn a_log_in_the_database_that_tells_other_events_stops_the_start() {
     let server = first_node(&database);
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     let kept = admin.head().await;
     admin.task_done(&agent, json!("marker")).await;
     let head = admin.head().await;
@@ -383,6 +385,7 @@ async fn a_log_in_the_database_that_was_set_back_stops_the_start_until_it_is_acc
     let server = first_node(&database);
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     let kept = admin.head().await;
     for marker in 0..3 {
         admin.task_done(&agent, json!({ "marker": marker })).await;

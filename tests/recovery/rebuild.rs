@@ -56,6 +56,7 @@ async fn house() -> (Stopped, Client) {
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     admin.task_done(&agent, json!({ "marker": 0 })).await;
     views_reach(&admin, admin.head().await).await;
     (server.stop(), admin)
@@ -83,6 +84,7 @@ async fn a_rebuild_of_everything_under_load_ends_live_and_equal() {
     let server = stopped.start();
     let admin = admin.at(&server);
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     let ended = AtomicBool::new(false);
     let working = async {
         let mut ids = Vec::new();
@@ -311,6 +313,7 @@ async fn a_skipped_event_is_passed_over_also_by_a_rebuild_and_a_replay() {
     })
     .await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     assert_eq!(
         admin.get_at(&format!("/api/v1/agents/{agent}"), admin.head().await).await.expect(200).json()["id"],
         agent

@@ -14,6 +14,7 @@ use super::{
 async fn work(server: &Server, tasks: u64) -> u64 {
     let admin = Client::admin(server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     let told = async || admin.get("/api/v1/notifications?limit=200").await.expect(200).items().len() as u64;
     let before = told().await;
     for marker in 0..tasks {

@@ -154,6 +154,12 @@ impl Client {
         self.post("/api/v1/agents", &json!({ "name": "Agent", "kind": kind, "config": config })).await.expect(201).id()
     }
 
+    /// Makes a schedule that does not fire while a test runs; answers its id.
+    pub async fn schedule(&self, agent: &str) -> String {
+        let body = json!({ "name": "Schedule", "agent_id": agent, "input": 1, "cron": "0 0 1 1 *" });
+        self.post("/api/v1/schedules", &body).await.expect(201).id()
+    }
+
     /// Gives an agent a task; answers the receipt.
     pub async fn submit(&self, agent: &str, input: Value) -> Answer {
         self.post(&format!("/api/v1/agents/{agent}/tasks"), &json!({ "input": input })).await.expect(202)

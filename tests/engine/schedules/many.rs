@@ -56,7 +56,8 @@ async fn five_thousand_schedules_due_in_one_second_fire_once_each() {
     house.caught_up().await;
     loop {
         let (first, second) = tokio::join!(schedulers[0].fire_all(), schedulers[1].fire_all());
-        (first.unwrap(), second.unwrap());
+        first.unwrap();
+        second.unwrap();
         house.caught_up().await;
         let open = house.count_fired().await;
         if open == SCHEDULES {

@@ -33,6 +33,7 @@ impl Served {
         let server = Launch::with_admin().set("TMPDIR", replays.path().to_str().unwrap()).start();
         let admin = Client::admin(&server).await;
         let agent = admin.agent("rules", json!({ "rules": [] })).await;
+        admin.schedule(&agent).await;
         for marker in 0..3 {
             admin.task_done(&agent, json!({ "marker": marker })).await;
         }
@@ -154,7 +155,7 @@ async fn what_changes_while_it_is_compared_differs_in_nothing() {
     };
     let (ids, diagnosis) = tokio::join!(working, comparing);
     assert_eq!(diagnosis.exit, 0, "{}", diagnosis.text);
-    assert!(diagnosis.views.len() == 5 && diagnosis.views.values().all(|(.., differ)| *differ == 0), "{diagnosis:?}");
+    assert!(diagnosis.views.len() == 6 && diagnosis.views.values().all(|(.., differ)| *differ == 0), "{diagnosis:?}");
     for id in ids {
         assert_eq!(served.admin.task_ended(&id).await["status"], "completed");
     }

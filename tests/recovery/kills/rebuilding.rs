@@ -59,6 +59,7 @@ async fn a_rebuild_goes_on_where_it_was_killed_and_ends_as_if_nothing_had_happen
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = admin.agent("rules", json!({ "rules": [] })).await;
+    admin.schedule(&agent).await;
     admin.task_done(&agent, json!({ "marker": 0 })).await;
     let stopped = server.stop();
     let end = many_agents(stopped.launch(), AGENTS).await;
