@@ -234,17 +234,10 @@ impl Firing {
         let phase = <&Task>::try_from(&loaded.state).map_or(Phase::Unknown, |task| task.phase);
         Ok(match phase {
             Phase::Failed => Some(TaskEnd::Failed),
-            Phase::Final => Some(self.final_end(stream).await?),
-            _ => None,
+            Phase::Final => Some(TaskEnd::Completed),
+            Phase::Cancelled => Some(TaskEnd::Cancelled),
+            Phase::Unknown | Phase::Queued | Phase::Running | Phase::Retrying { .. } => None,
         })
-    }
-
-    /// Whether a task that is over was completed or cancelled: decisions about tasks do not need to know, but this does.
-    async fn final_end(&self, stream: StreamId) -> Result<TaskEnd, DispatchError> {
-        let loaded = self.dispatcher.load(stream).await?;
-        let last = self.log.read_stream(stream, loaded.sequence.saturating_sub(1), 1).await?.pop();
-        let is_completed = last.is_some_and(|event| event.event_type == "completed");
-        Ok(if is_completed { TaskEnd::Completed } else { TaskEnd::Cancelled })
     }
 
     /// Records that a task of this schedule has ended; repeating it changes nothing.

@@ -2,12 +2,17 @@
 use crate::stack::{Stack, meta};
 use chrono::{DateTime, Duration, Utc};
 use marvin::{
-    agent::Kinds,
+    agent::{
+        Kinds,
+        webhook::{Outside, callback::Callbacks},
+    },
     cache::memory::MemoryCache,
     dispatch::Dispatcher,
+    egress::{Allowed, Egress},
     health::Health,
     log::EventLog,
     schedule::{Clock, Firing},
+    secrets::Secrets,
     views::{ViewId, ViewStore, board::Board, documents::Documents, query::Views, sqlite::SqliteViews},
 };
 use marvin_domain::{
@@ -80,7 +85,14 @@ impl House {
 
     pub fn node_on(&self, log: Arc<dyn EventLog>) -> Firing {
         let dispatcher = Dispatcher::new(log.clone(), self.stack.codec().clone());
-        let kinds = Kinds::all(self.views.clone());
+        let subjects = self.stack.stores.subjects.clone();
+        let (callers, codec) = (dispatcher.clone(), self.stack.codec().clone());
+        let outside = Outside {
+            egress: Egress::new(Allowed::default()).unwrap(),
+            secrets: Secrets::new(dispatcher.clone(), subjects.clone()),
+            callbacks: Callbacks::new(callers, log.clone(), codec, subjects, String::new()),
+        };
+        let kinds = Kinds::all(self.views.clone(), outside);
         Firing {
             dispatcher,
             views: self.views.clone(),
