@@ -80,7 +80,7 @@ impl House {
 
     pub fn node_on(&self, log: Arc<dyn EventLog>) -> Firing {
         let dispatcher = Dispatcher::new(log.clone(), self.stack.codec().clone());
-        let kinds = Kinds::all(self.views.clone());
+        let kinds = Kinds::all(self.views.clone(), self.stack.outside());
         Firing {
             dispatcher,
             views: self.views.clone(),
