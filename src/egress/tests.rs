@@ -24,8 +24,9 @@ async fn answer_all(listener: TcpListener, visits: Arc<AtomicUsize>, answer: Vec
         let answer = answer.clone();
         tokio::spawn(async move {
             let mut head = [0; 4_096];
-            stream.read(&mut head).await.ok();
-            stream.write_all(&answer).await.ok();
+            if let Ok(1..) = stream.read(&mut head).await {
+                stream.write_all(&answer).await.ok();
+            }
         });
     }
 }

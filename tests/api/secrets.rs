@@ -115,7 +115,7 @@ async fn many_who_set_one_secret_at_once_leave_one_value() {
     });
     let statuses = futures_util::future::join_all(setting).await;
     assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
-    assert!(statuses.iter().any(|status| *status == 201));
+    assert!(statuses.contains(&201));
     assert_eq!(names(&admin).await, ["contested"]);
     admin.delete("/api/v1/secrets/contested").await.expect(200);
     assert_eq!(names(&admin).await, Vec::<String>::new());

@@ -1,10 +1,13 @@
 //! The parts over a fresh data directory, joined as the program joins them but without its loops.
 use marvin::{
+    agent::webhook::{Outside, callback::Callbacks},
     cache::{Cache, memory::MemoryCache, publisher::Publisher},
     config::{Flags, Settings},
     dispatch::{CommandMeta, Dispatcher},
+    egress::{Allowed, Egress},
     health::Health,
     log::{EventLog, codec::Codec, tail::Tail},
+    secrets::Secrets,
     security::subjects::Registration,
     stores::Stores,
     views::{
@@ -55,6 +58,17 @@ impl Stack {
         let dispatcher = Dispatcher::new(log.clone(), stores.codec.clone());
         let tail = Tail::new(log, stores.codec.clone());
         Self { directory, stores, dispatcher, tail }
+    }
+
+    /// The ways out, which nobody takes.
+    pub fn outside(&self) -> Outside {
+        let (dispatcher, subjects) = (self.dispatcher.clone(), self.stores.subjects.clone());
+        let (log, codec) = (self.stores.log.clone(), self.stores.codec.clone());
+        Outside {
+            egress: Egress::new(Allowed::default()).unwrap(),
+            secrets: Secrets::new(dispatcher.clone(), subjects.clone()),
+            callbacks: Callbacks::new(dispatcher, log, codec, subjects, String::new()),
+        }
     }
 
     /// As after a crash: everything that was only in memory is gone.

@@ -112,11 +112,10 @@ impl Receiver {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    seen: Arc<Seen>,
-    reply: Arc<dyn Fn(usize, &Call) -> Reply + Send + Sync>,
-) -> Option<()> {
+/// What is answered to a call of this number.
+type Replying = dyn Fn(usize, &Call) -> Reply + Send + Sync;
+
+async fn serve(mut stream: TcpStream, seen: Arc<Seen>, reply: Arc<Replying>) -> Option<()> {
     let call = read(&mut stream).await?;
     let number = {
         let mut calls = seen.calls.lock().unwrap();

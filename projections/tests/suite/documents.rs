@@ -178,6 +178,6 @@ fn the_examples_of_each_aggregate_set_out_with_its_beginning() {
     let begins: Vec<&str> = AggregateKind::ALL.iter().map(|&kind| samples::of(kind)[0].event_type()).collect();
     assert_eq!(
         begins,
-        ["set_up", "registered", "created", "submitted", "raised", "skipped", "keys_disclosed", "created"]
+        ["set_up", "registered", "created", "submitted", "raised", "skipped", "keys_disclosed", "created", "set"]
     );
 }

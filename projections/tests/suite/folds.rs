@@ -11,7 +11,7 @@ use crate::{
 /// The views that show what this kind of aggregate does.
 fn shown_by(kind: AggregateKind) -> &'static [&'static str] {
     match kind {
-        AggregateKind::Instance | AggregateKind::Projection | AggregateKind::Channel => &[],
+        AggregateKind::Instance | AggregateKind::Projection | AggregateKind::Channel | AggregateKind::Secret => &[],
         AggregateKind::User => &["users"],
         AggregateKind::Agent => &["agents"],
         AggregateKind::Task => &["tasks", "steps"],

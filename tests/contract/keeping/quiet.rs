@@ -1,16 +1,10 @@
 //! A rebuild folds what happened, and makes nothing happen.
 use super::{Adapter, Node, World};
 use marvin::{
-    agent::{
-        Kinds,
-        webhook::{Outside, callback::Callbacks},
-        worker::Worker,
-    },
-    egress::{Allowed, Egress},
+    agent::{Kinds, worker::Worker},
     health::Health,
     log::{subscription::follow, tail::Tail},
     process::Process,
-    secrets::Secrets,
     views::{State, TableRow, ViewId, ViewStore},
 };
 use marvin_domain::{
@@ -48,14 +42,7 @@ async fn a_rebuild_of_every_view_dispatches_notifies_and_claims_nothing(#[case] 
         let process = Process::new(manager, dispatcher, node.views.clone(), checkpoints);
         tokio::spawn(follow(tail.clone(), process, Health::default()));
     }
-    let (dispatcher, subjects) = (world.stack.dispatcher.clone(), stores.subjects.clone());
-    let (log, codec) = (stores.log.clone(), stores.codec.clone());
-    let outside = Outside {
-        egress: Egress::new(Allowed::default()).unwrap(),
-        secrets: Secrets::new(dispatcher.clone(), subjects.clone()),
-        callbacks: Callbacks::new(dispatcher, log, codec, subjects, String::new()),
-    };
-    let kinds = Kinds::all(node.views.clone(), outside);
+    let kinds = Kinds::all(node.views.clone(), world.stack.outside());
     let (log, codec, slots) = (stores.log.clone(), stores.codec.clone(), stores.slots.clone());
     let worker = Worker::new(kinds, world.stack.dispatcher.clone(), node.views.clone(), log, codec, slots.clone());
     tokio::spawn(worker.clone().listen(tail.clone()));

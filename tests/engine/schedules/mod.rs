@@ -85,14 +85,7 @@ impl House {
 
     pub fn node_on(&self, log: Arc<dyn EventLog>) -> Firing {
         let dispatcher = Dispatcher::new(log.clone(), self.stack.codec().clone());
-        let subjects = self.stack.stores.subjects.clone();
-        let (callers, codec) = (dispatcher.clone(), self.stack.codec().clone());
-        let outside = Outside {
-            egress: Egress::new(Allowed::default()).unwrap(),
-            secrets: Secrets::new(dispatcher.clone(), subjects.clone()),
-            callbacks: Callbacks::new(callers, log.clone(), codec, subjects, String::new()),
-        };
-        let kinds = Kinds::all(self.views.clone(), outside);
+        let kinds = Kinds::all(self.views.clone(), self.stack.outside());
         Firing {
             dispatcher,
             views: self.views.clone(),

@@ -41,7 +41,7 @@ describe("a webhook configuration", () => {
 describe("a configuration of another kind", () => {
   it("is_edited_as_JSON", () => {
     const config = { url: "https://example.org" };
-    expect(build(draftOf("worker", config))).toEqual({ value: config, errors: {}, fields: [""] });
+    expect(build(draftOf("llm", config))).toEqual({ value: config, errors: {}, fields: [""] });
     expect(build({ form: "json", text: "{" }).errors[""]).toContain("not JSON");
   });
 });
