@@ -198,7 +198,7 @@ async fn each_kind_shows_the_schemas_of_what_it_takes_and_gives() {
     let admin = Client::admin(&server).await;
     let kinds = admin.get("/api/v1/agent-kinds").await.expect(200).items();
     let names: Vec<_> = kinds.iter().map(|kind| kind["kind"].as_str().unwrap()).collect();
-    assert_eq!(names, ["insight", "rules", "webhook"]);
+    assert_eq!(names, ["insight", "rules", "webhook", "worker"]);
     for kind in &kinds {
         for schema in ["config_schema", "input_schema", "output_schema"] {
             assert!(kind[schema].is_object(), "{schema} of {kind}");
