@@ -49,14 +49,6 @@ pub struct Leased {
     bytes: usize,
 }
 
-enum Claimed {
-    Leased(Box<Leased>),
-    /// Somebody has the task, or it is not ready after all.
-    Gone,
-    /// The agent runs as many tasks as it may.
-    Full,
-}
-
 impl Leases {
     /// Claims what is ready now. In a task of its own: a claim is not broken off where its caller goes away.
     pub(super) async fn look(
@@ -102,12 +94,13 @@ impl Leases {
             if batch.is_empty() {
                 return Ok((leased, is_over));
             }
-            let mut trouble = None;
-            for claimed in join_all(batch.into_iter().map(|task| self.claim(task, agent, profile, actor))).await {
+            let (held, end) = self.take_slots(agent, profile.limits.max_concurrency, batch).await;
+            is_over = end.is_some();
+            let mut trouble = end.flatten();
+            for claimed in join_all(held.into_iter().map(|(task, lease)| self.claim(task, lease, profile, actor))).await
+            {
                 match claimed {
-                    Ok(Claimed::Leased(task)) => leased.push(*task),
-                    Ok(Claimed::Gone) => {}
-                    Ok(Claimed::Full) => is_over = true,
+                    Ok(claimed) => leased.extend(claimed),
                     Err(error) => trouble = Some(error),
                 }
             }
@@ -123,25 +116,52 @@ impl Leases {
         }
     }
 
-    async fn claim(&self, task: Uuid, agent: Uuid, profile: &Profile, actor: Actor) -> Result<Claimed, LeaseError> {
-        let lease = Lease::draw();
-        let worker = lease.worker();
-        match self.slots.take(agent, profile.limits.max_concurrency, task, worker, LEASE_TTL).await? {
-            Taken::Yes => {}
-            Taken::Full => return Ok(Claimed::Full),
-            Taken::Held => return Ok(Claimed::Gone),
+    /// One behind the other, so that the last slot is the most urgent task's. What holds one may then start at once with the others.
+    /// Also answers whether there was an end to it: no slot is free, or none can be asked for.
+    async fn take_slots(
+        &self,
+        agent: Uuid,
+        slots_max: u32,
+        tasks: Vec<Uuid>,
+    ) -> (Vec<(Uuid, Lease)>, Option<Option<LeaseError>>) {
+        let mut held = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let lease = Lease::draw();
+            match self.slots.take(agent, slots_max, task, lease.worker(), LEASE_TTL).await {
+                Ok(Taken::Yes) => held.push((task, lease)),
+                Ok(Taken::Held) => {}
+                Ok(Taken::Full) => return (held, Some(None)),
+                Err(error) => return (held, Some(Some(error.into()))),
+            }
         }
+        (held, None)
+    }
+
+    /// Claims the task whose slot was just taken; none where somebody has it, or where it was not ready after all.
+    async fn claim(
+        &self,
+        task: Uuid,
+        lease: Lease,
+        profile: &Profile,
+        actor: Actor,
+    ) -> Result<Option<Leased>, LeaseError> {
+        let worker = lease.worker();
         let begun = self.begin(task, lease, profile, actor).await;
-        if !matches!(begun, Ok(Claimed::Leased(_))) {
+        if !matches!(begun, Ok(Some(_))) {
             self.release(task, worker).await;
         }
         begun
     }
 
-    /// Starts the task whose slot was just taken.
-    async fn begin(&self, task: Uuid, lease: Lease, profile: &Profile, actor: Actor) -> Result<Claimed, LeaseError> {
-        let Some((first, bytes)) = self.first_event(task).await? else { return Ok(Claimed::Gone) };
-        let Event::Task(TaskEvent::Submitted(submitted)) = first.event else { return Ok(Claimed::Gone) };
+    async fn begin(
+        &self,
+        task: Uuid,
+        lease: Lease,
+        profile: &Profile,
+        actor: Actor,
+    ) -> Result<Option<Leased>, LeaseError> {
+        let Some((first, bytes)) = self.first_event(task).await? else { return Ok(None) };
+        let Event::Task(TaskEvent::Submitted(submitted)) = first.event else { return Ok(None) };
         let mut meta = CommandMeta::new(actor);
         meta.correlation = first.metadata.correlation;
         let TaskSubmitted { personal, agent_id, requested_by, conversation_id, priority, deadline, .. } = submitted;
@@ -159,20 +179,20 @@ impl Leases {
         }
         match self.dispatcher.dispatch(&meta, &[start]).await {
             Ok(_) => {}
-            Err(DispatchError::Refused(_) | DispatchError::Contended) => return Ok(Claimed::Gone),
+            Err(DispatchError::Refused(_) | DispatchError::Contended) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         let loaded = self.dispatcher.load(task_stream(task)).await?;
         // Cancelled between the two, at the earliest.
         let Ok(attempt) = task_of(&loaded.state).and_then(|task| task.check_worker(lease.worker())) else {
-            return Ok(Claimed::Gone);
+            return Ok(None);
         };
         let left = Time::of(meta.at, deadline, &profile.limits).left(meta.at);
         let expires_in = lease_left(left);
         if expires_in < LEASE_TTL {
             self.hold(lease.worker(), left).await?;
         }
-        Ok(Claimed::Leased(Box::new(Leased {
+        Ok(Some(Leased {
             lease,
             expires_in,
             task_id: task,
@@ -185,7 +205,7 @@ impl Leases {
             deadline,
             created_at: first.recorded_at,
             bytes,
-        })))
+        }))
     }
 
     /// Ends a task that nobody is to do any more. That is no doing of whoever asked for one.
@@ -194,10 +214,10 @@ impl Leases {
         mut meta: CommandMeta,
         agent: Uuid,
         commands: Vec<Directed>,
-    ) -> Result<Claimed, LeaseError> {
+    ) -> Result<Option<Leased>, LeaseError> {
         meta.actor = Actor::Agent(agent);
         match self.dispatcher.dispatch(&meta, &commands).await {
-            Ok(_) | Err(DispatchError::Refused(_)) => Ok(Claimed::Gone),
+            Ok(_) | Err(DispatchError::Refused(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

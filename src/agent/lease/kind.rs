@@ -18,9 +18,8 @@ impl AgentHandler for WorkerAgent {
             title: "Worker",
             description: "Hands its tasks to programs of your own, which lease them and answer over HTTP.",
             config_schema: json!({ "type": "object", "properties": {}, "additionalProperties": false }),
-            // Whatever the program understands.
-            input_schema: json!(true),
-            output_schema: json!(true),
+            input_schema: json!({ "description": "Whatever the program understands" }),
+            output_schema: json!({ "description": "Whatever the program answers" }),
             can_try: false,
         }
     }

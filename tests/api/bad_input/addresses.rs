@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::House;
-use crate::support::eventually;
+use crate::{leases::NO_LEASE, support::eventually};
 
 #[tokio::test]
 async fn what_is_no_id_or_nobodys_id_is_404_in_every_path() {
@@ -41,6 +41,12 @@ async fn what_is_no_id_or_nobodys_id_is_404_in_every_path() {
                 let request = house.admin.request(method.clone(), &resource.path().replace("{id}", id));
                 let request = match (method.as_str(), resource.path().rsplit('/').next()) {
                     ("POST", Some("tasks" | "try")) => request.json(&json!({ "input": 1 })),
+                    ("POST", Some("lease")) => request.json(&json!({ "max": 1, "wait_s": 0 })),
+                    ("POST", Some("heartbeat")) => request.json(&json!({ "lease": NO_LEASE })),
+                    ("POST", Some("complete")) => request.json(&json!({ "lease": NO_LEASE, "output": 1 })),
+                    ("POST", Some("fail")) => {
+                        request.json(&json!({ "lease": NO_LEASE, "code": "a", "message": "", "retry": false }))
+                    }
                     ("PATCH", _) => request.json(&json!({ "name": "B" })),
                     _ => request,
                 };
