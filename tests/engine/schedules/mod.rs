@@ -2,17 +2,12 @@
 use crate::stack::{Stack, meta};
 use chrono::{DateTime, Duration, Utc};
 use marvin::{
-    agent::{
-        Kinds,
-        webhook::{Outside, callback::Callbacks},
-    },
+    agent::Kinds,
     cache::memory::MemoryCache,
     dispatch::Dispatcher,
-    egress::{Allowed, Egress},
     health::Health,
     log::EventLog,
     schedule::{Clock, Firing},
-    secrets::Secrets,
     views::{ViewId, ViewStore, board::Board, documents::Documents, query::Views, sqlite::SqliteViews},
 };
 use marvin_domain::{
