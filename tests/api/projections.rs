@@ -47,7 +47,9 @@ async fn a_name_that_no_projection_has_is_404_everywhere() {
     let long = "a".repeat(5_000);
     let names = ["none", "Tasks", "tasks%00", "%20tasks", "tasks%2Fx", "view_tasks_3_1", "1", "*", "%ff", "%zz", &long];
     for resource in marvin::http::routes() {
-        for (method, _) in resource.methods().iter().filter(|_| resource.path().contains("{name}")) {
+        for (method, _) in
+            resource.methods().iter().filter(|_| resource.path().starts_with("/api/v1/projections/{name}"))
+        {
             for name in names {
                 let method: Method = method.as_str().parse().unwrap();
                 let request = admin.request(method.clone(), &resource.path().replace("{name}", name));
