@@ -195,8 +195,20 @@ pub struct Halted {
 pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health) -> Halted {
     let name = follower.name();
     let mut pause = RETRY_INITIAL;
+    // Whether it is not even known from where it goes on.
+    let mut is_lost = false;
     loop {
-        let error = match run(&tail, &mut follower, &health, &mut pause).await {
+        let resumed = follower.resume().await;
+        // There may be nothing to take for long, by which it would be known to be well again.
+        if resumed.is_ok() && std::mem::take(&mut is_lost) {
+            health.recover(&name);
+            pause = RETRY_INITIAL;
+        }
+        let run = async {
+            let after = resumed.inspect_err(|_| is_lost = true)?;
+            run(&tail, &mut follower, after, &health, &mut pause).await
+        };
+        let error = match run.await {
             Ok(never) => match never {},
             Err(error) => error,
         };
@@ -221,10 +233,11 @@ pub async fn follow(tail: Arc<Tail>, mut follower: impl Follower, health: Health
 async fn run(
     tail: &Arc<Tail>,
     follower: &mut impl Follower,
+    after: Position,
     health: &Health,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, FollowError> {
-    let mut subscription = Subscription::of(tail.clone(), follower.resume().await?, follower.wanted());
+    let mut subscription = Subscription::of(tail.clone(), after, follower.wanted());
     loop {
         let (events, end) = match subscription.next_page().await {
             Ok(page) => page,

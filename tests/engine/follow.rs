@@ -111,6 +111,45 @@ async fn a_follower_that_refuses_is_given_the_same_batch_again_and_skips_nothing
     assert!(given.iter().all(|batch| batch[0] == 1));
 }
 
+/// Does not find at first from where it goes on.
+struct Lost {
+    failures: u32,
+    health: Health,
+    found: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Follower for Lost {
+    fn name(&self) -> String {
+        "lost".into()
+    }
+
+    async fn resume(&mut self) -> Result<Position, FollowError> {
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(FollowError::Again("no checkpoint can be read".into()));
+        }
+        assert_eq!(self.health.degraded()[0].name, "lost", "so far it was not well");
+        self.found.send_replace(true);
+        Ok(0)
+    }
+
+    async fn take(&mut self, _: &[Arc<Envelope>]) -> Result<(), FollowError> {
+        unreachable!("the log is empty")
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_finds_its_place_is_well_again_though_nothing_comes() {
+    let stack = Stack::new().await;
+    let (health, (found, mut is_found)) = (Health::default(), watch::channel(false));
+    let follower = Lost { failures: 2, health: health.clone(), found };
+    tokio::spawn(follow(stack.tail.clone(), follower, health.clone()));
+    // On one thread: whoever is told here is told once the follower waits.
+    is_found.wait_for(|found| *found).await.unwrap();
+    assert_eq!(health.degraded(), []);
+}
+
 #[tokio::test]
 async fn a_follower_that_stops_is_shown_with_its_position_and_the_others_go_on() {
     let stack = Stack::new().await;
