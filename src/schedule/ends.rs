@@ -14,14 +14,14 @@ use std::{collections::HashMap, sync::Arc};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::Firing;
+use super::{Firing, LOOK_INTERVAL};
 use crate::{
     dispatch::DispatchError,
     log::{
         subscription::{FollowError, Follower},
         tail::Wanted,
     },
-    views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX},
+    views::{Filter, Found, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError},
 };
 
 /// Ends that are recorded at once: enough to share commits.
@@ -50,6 +50,16 @@ impl Ends {
             }
         }
         Ok(())
+    }
+
+    /// A page of the schedules that watch tasks, as soon as the view can tell. A view that is being built says so itself.
+    async fn watching(&self, query: ListQuery) -> Result<Vec<Found>, FollowError> {
+        loop {
+            match self.firing.views.find::<Schedules>(query.clone()).await {
+                Err(ViewError::Building { .. }) => tokio::time::sleep(LOOK_INTERVAL).await,
+                found => return found.map_err(|error| FollowError::Again(error.to_string())),
+            }
+        }
     }
 
     async fn end(&self, schedule: Uuid, task: Uuid, end: TaskEnd) -> Result<(), FollowError> {
@@ -102,14 +112,13 @@ impl Follower for Ends {
     }
 
     async fn resume(&mut self) -> Result<Position, FollowError> {
-        let again = |error: crate::views::ViewError| FollowError::Again(error.to_string());
         self.schedules.clear();
         let position = self.firing.views.reached::<Schedules>();
         let mut before = None;
         loop {
             let filters = vec![Filter::is("is_watching", true)];
             let query = ListQuery { filters, order: Order::Newest, before, limit: PAGE_DOCUMENTS_MAX };
-            let page = self.firing.views.find::<Schedules>(query).await.map_err(again)?;
+            let page = self.watching(query).await?;
             let Some(last) = page.last() else { return Ok(position) };
             before = Some(last.id);
             self.remember(page.into_iter().map(|found| found.id).collect()).await?;
