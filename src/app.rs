@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     accounts::{AccountError, Accounts, NewUser},
-    agent::worker::Worker,
+    agent::{deadline::Deadlines, worker::Worker},
     config::Settings,
     control,
     dispatch::CommandMeta,
@@ -79,6 +79,7 @@ impl App {
         let firing = firing(&node);
         let scheduler = Scheduler { firing: firing.clone() };
         node.keep(scheduler.run(holder.clone(), node.tail.clone(), node.health.clone()));
+        node.keep(deadlines(&node).run(holder.clone(), node.health.clone()));
         let api = api(&node, projections, firing, public_url);
         node.keep(keep_house(api.clone(), worker.clone()));
         Ok(Self { api, health: node.health.clone(), worker, holder, node })
@@ -160,6 +161,16 @@ fn firing(node: &Node) -> Firing {
         kinds: node.kinds.clone(),
         log: node.stores.log.clone(),
         codec: node.stores.codec.clone(),
+        clock: Arc::new(Utc::now),
+    }
+}
+
+/// What ends tasks that wait too long, by the program's clock.
+fn deadlines(node: &Node) -> Deadlines {
+    Deadlines {
+        dispatcher: node.dispatcher.clone(),
+        views: node.views.clone(),
+        log: node.stores.log.clone(),
         clock: Arc::new(Utc::now),
     }
 }

@@ -13,6 +13,8 @@ pub use events::*;
 
 /// Steps a task may record: beyond that it is a loop, not a plan.
 pub const STEPS_MAX: u32 = 1_000;
+/// Why a task failed that was not done in time, whether or not it had begun.
+pub const DEADLINE_PASSED: &str = "deadline_passed";
 /// How deep tasks that agents start may chain: deeper is a cycle of agents feeding each other.
 pub const CHAIN_DEPTH_MAX: u32 = 16;
 
@@ -56,6 +58,10 @@ pub enum TaskCommand {
     LoseHeartbeat {
         attempt: u32,
     },
+    /// Ends a task that waits for an attempt when its deadline has passed at this time: nothing is started any more.
+    PassDeadline {
+        at: DateTime<Utc>,
+    },
     Cancel {
         reason: CancelReason,
     },
@@ -93,6 +99,10 @@ pub enum TaskError {
     StepOutOfOrder { expected: u32 },
     #[error("this task is not ready to be started")]
     NotReady,
+    #[error("the deadline of this task has passed")]
+    DeadlinePassed,
+    #[error("this task does not wait behind its deadline")]
+    NotOverdue,
     #[error("this task has ended")]
     Ended,
     #[error("this step was told already")]
@@ -111,6 +121,8 @@ impl Refuse for TaskError {
             Self::Absent => RefusalKind::Absent,
             Self::AlreadySubmitted
             | Self::NotReady
+            | Self::DeadlinePassed
+            | Self::NotOverdue
             | Self::LateResult
             | Self::Ended
             | Self::ToldTwice
@@ -132,6 +144,8 @@ impl Refuse for TaskError {
             Self::TooManySteps => "too_many_steps",
             Self::StepOutOfOrder { .. } => "step_out_of_order",
             Self::NotReady => "not_ready",
+            Self::DeadlinePassed => DEADLINE_PASSED,
+            Self::NotOverdue => "not_overdue",
             Self::Ended => "ended",
             Self::ToldTwice => "told_twice",
             Self::LateResult => "late_result",
@@ -192,7 +206,7 @@ impl Task {
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Queued | Phase::Running | Phase::Retrying { .. })
+        self.waits() || self.phase == Phase::Running
     }
 
     fn check_attempt(&self, attempt: u32) -> Result<(), TaskError> {
@@ -220,8 +234,18 @@ impl Task {
         .into())
     }
 
+    fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Retrying { .. })
+    }
+
+    /// Whether it waits for an attempt that comes too late from this time on.
+    pub fn waits_overdue(&self, at: DateTime<Utc>) -> bool {
+        self.waits() && self.deadline.is_some_and(|deadline| deadline <= at)
+    }
+
     fn start(&self, worker: Uuid, at: DateTime<Utc>) -> Result<TaskEvent, TaskError> {
         match self.phase {
+            _ if self.waits_overdue(at) => return Err(TaskError::DeadlinePassed),
             Phase::Queued => {}
             Phase::Retrying { at: ready } if ready <= at => {}
             _ => return Err(TaskError::NotReady),
@@ -261,6 +285,14 @@ impl Task {
         self.check_next(step)?;
         let personal = Personal::Known(StepResult { result });
         Ok(Some(TaskStepCompleted { attempt: self.attempt, step, kind, name, started_at: at, personal }.into()))
+    }
+
+    fn pass_deadline(&self, at: DateTime<Utc>) -> Result<TaskEvent, TaskError> {
+        if !self.waits_overdue(at) {
+            return Err(TaskError::NotOverdue);
+        }
+        let failure = Failure::new(DEADLINE_PASSED, "the deadline had passed before the task could start");
+        Ok(self.fail(failure, None))
     }
 
     fn fail(&self, failure: Failure, retry_at: Option<DateTime<Utc>>) -> TaskEvent {
@@ -321,6 +353,7 @@ impl Aggregate for Task {
                 let failure = Failure::new("heartbeat_lost", "the worker vanished during the last attempt");
                 self.fail(failure, Some(DateTime::<Utc>::MIN_UTC))
             }
+            TaskCommand::PassDeadline { at } => self.pass_deadline(at)?,
             TaskCommand::Cancel { .. } if !self.is_open() => return Err(TaskError::Ended),
             TaskCommand::Cancel { reason } => TaskCancelled { reason, agent_id, requested_by }.into(),
             TaskCommand::Retry if self.phase != Phase::Failed => return Err(TaskError::NotRetryable),

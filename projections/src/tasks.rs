@@ -98,6 +98,11 @@ impl TaskDocument {
         }
     }
 
+    /// When it fails unless it has begun by then; none for a task that does not wait, or may wait for ever.
+    fn waits_until(&self) -> Option<DateTime<Utc>> {
+        self.deadline.filter(|_| matches!(self.status, TaskStatus::Queued | TaskStatus::Retrying))
+    }
+
     fn wait(&mut self, status: TaskStatus, ready_at: DateTime<Utc>) {
         (self.status, self.ready_at) = (status, Some(ready_at));
     }
@@ -142,7 +147,7 @@ fn begin(id: Uuid, submitted: &TaskSubmitted, event: &Envelope) -> TaskDocument 
 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const KINDS: &'static [AggregateKind] = &[AggregateKind::Task];
     const FIELDS: &'static [Field] = &[
         Field::id("agent_id"),
@@ -151,6 +156,8 @@ impl Projection for Tasks {
         Field::text("status"),
         Field::integer("priority"),
         Field::time("ready_at"),
+        // Only of tasks that wait: whatever else has passed its deadline is looked after elsewhere, or over.
+        Field::time("waits_until").rare(),
     ];
     const INDEXES: &'static [&'static [&'static str]] = &[
         &["conversation_id", "requested_by", "agent_id", "status"],
@@ -169,6 +176,7 @@ impl Projection for Tasks {
         &["agent_id", "status", "priority"],
         &["agent_id"],
         &["status"],
+        &["waits_until"],
     ];
     type Document = TaskDocument;
 
@@ -236,6 +244,7 @@ impl Projection for Tasks {
             document.status.as_str().into(),
             i64::from(document.priority).into(),
             document.ready_at.into(),
+            document.waits_until().into(),
         ]
     }
 }

@@ -51,40 +51,91 @@ pub(super) struct Attempts {
     pub dispatcher: Dispatcher,
     pub log: Arc<dyn EventLog>,
     codec: Codec,
-    /// Claim and handle of each task that runs here.
-    running: Mutex<HashMap<Uuid, (Uuid, AbortHandle)>>,
+    running: Arc<Mutex<HashMap<Uuid, Running>>>,
+}
+
+/// A claim that this process makes or works under, until it is dropped: so long is its lease kept, and so long it can be stopped.
+pub(super) struct Claim {
+    id: Uuid,
+    /// By claim.
+    all: Arc<Mutex<HashMap<Uuid, Running>>>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.id);
+    }
+}
+
+fn lock(all: &Mutex<HashMap<Uuid, Running>>) -> MutexGuard<'_, HashMap<Uuid, Running>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A task that this process claims, from before the claim is in the log: whatever ends the task from then on finds it here.
+struct Running {
+    task: Uuid,
+    /// None until its handler runs.
+    handler: Option<AbortHandle>,
+    is_stopped: bool,
+}
+
+impl Running {
+    fn stop(&mut self) {
+        self.is_stopped = true;
+        if let Some(handler) = &self.handler {
+            handler.abort();
+        }
+    }
 }
 
 impl Attempts {
     pub fn new(kinds: Kinds, dispatcher: Dispatcher, log: Arc<dyn EventLog>, codec: Codec) -> Self {
-        Self { kinds, dispatcher, log, codec, running: Mutex::default() }
+        Self { kinds, dispatcher, log, codec, running: Arc::default() }
     }
 
-    /// The tasks that run here, each with the claim it runs under.
+    /// The tasks that are claimed here, each with its claim.
     pub fn claims(&self) -> Vec<(Uuid, Uuid)> {
-        self.running().iter().map(|(task, (claim, _))| (*task, *claim)).collect()
+        self.running().iter().map(|(claim, running)| (running.task, *claim)).collect()
     }
 
+    /// How many handlers run here.
     pub fn count(&self) -> usize {
-        self.running().len()
+        self.running().values().filter(|running| running.handler.is_some()).count()
+    }
+
+    /// The task is about to be started under this claim.
+    #[must_use]
+    pub fn begin(&self, task: Uuid, id: Uuid) -> Claim {
+        self.running().insert(id, Running { task, handler: None, is_stopped: false });
+        Claim { id, all: self.running.clone() }
     }
 
     /// Stops a task, under whichever claim it runs.
     pub fn stop(&self, task: Uuid) {
-        if let Some((_, run)) = self.running().get(&task) {
-            run.abort();
+        self.running().values_mut().filter(|running| running.task == task).for_each(Running::stop);
+    }
+
+    /// Stops what runs under this claim; a task that was claimed again meanwhile goes on.
+    pub fn stop_claimed(&self, claim: Uuid) {
+        if let Some(running) = self.running().get_mut(&claim) {
+            running.stop();
         }
     }
 
-    /// Stops a task that runs under this claim; one that was claimed again meanwhile goes on.
-    pub fn stop_claimed(&self, task: Uuid, claim: Uuid) {
-        if let Some((_, run)) = self.running().get(&task).filter(|(running, _)| *running == claim) {
-            run.abort();
+    /// The handler of this claim runs. It is stopped at once if that was asked for while it was not there yet; what runs of an
+    /// earlier claim counts no more.
+    fn handle(&self, task: Uuid, claim: Uuid, handler: AbortHandle) {
+        let mut all = self.running();
+        all.iter_mut().filter(|(other, running)| running.task == task && **other != claim).for_each(|(_, it)| it.stop());
+        let Some(running) = all.get_mut(&claim) else { return handler.abort() };
+        running.handler = Some(handler);
+        if running.is_stopped {
+            running.stop();
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<Uuid, (Uuid, AbortHandle)>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, HashMap<Uuid, Running>> {
+        lock(&self.running)
     }
 }
 
@@ -142,17 +193,9 @@ async fn within(
     }
     let Some(handler) = attempts.kinds.get(&agent.kind).cloned() else { return Ended::Lost };
     let handling = tokio::spawn(async move { handler.run(&mut run).await });
-    if let Some((_, overtaken)) = attempts.running().insert(task, (claim, handling.abort_handle())) {
-        overtaken.abort();
-    }
+    attempts.handle(task, claim, handling.abort_handle());
     let abort = handling.abort_handle();
     let outcome = tokio::time::timeout(left.map_or(limit, |left| left.min(limit)), handling).await;
-    // A later attempt of this process may run under the same task by now.
-    let mut running = attempts.running();
-    if running.get(&task).is_some_and(|(current, _)| *current == claim) {
-        running.remove(&task);
-    }
-    drop(running);
     match outcome {
         Ok(Ok(Ok(output))) => Ended::Done(output),
         Ok(Ok(Err(RunError::Failed(failure)))) => Ended::Failed(failure),

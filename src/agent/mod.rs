@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{error::FieldError, views::query::Views};
 
 mod attempt;
+pub mod deadline;
 pub mod insight;
 pub mod lease;
 pub mod queue;
@@ -132,7 +133,7 @@ pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn AgentHandler>>>);
 impl Kinds {
     /// The one registration of agent kinds.
     pub fn all(views: Views, outside: Outside) -> Self {
-        Self::new(vec![
+        Self::of(vec![
             Arc::new(InsightAgent),
             Arc::new(RulesAgent::new(views)),
             Arc::new(WorkerAgent),
@@ -140,7 +141,8 @@ impl Kinds {
         ])
     }
 
-    fn new(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {
+    /// These kinds and no others.
+    pub fn of(handlers: Vec<Arc<dyn AgentHandler>>) -> Self {
         Self(Arc::new(handlers.into_iter().map(|handler| (handler.describe().kind, handler)).collect()))
     }
 

@@ -111,7 +111,7 @@ impl Worker {
                 // Who lost a lease was given up already: its results would be refused, so it may stop.
                 Ok(held) => {
                     let lost = claims.into_iter().filter(|(_, claim)| !held.contains(claim));
-                    lost.for_each(|(task, claim)| self.attempts.stop_claimed(task, claim));
+                    lost.for_each(|(_, claim)| self.attempts.stop_claimed(claim));
                 }
                 Err(error) => warn!(error = %error, "leases could not be renewed"),
             }
@@ -171,6 +171,8 @@ impl Worker {
             Ok(Taken::Full | Taken::Held) => return,
             Err(error) => return warn!(task.id = %task, error = %error, "no slot could be asked for"),
         }
+        // From before it is in the log, so that no cancellation misses it.
+        let claimed = self.attempts.begin(task, claim);
         let mut meta = CommandMeta::new(Actor::Agent(agent));
         let start = Directed::new(task, TaskCommand::Start { worker: self.id, at: meta.at });
         meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
@@ -182,6 +184,7 @@ impl Worker {
         // In a task of its own, so that whoever claimed may be stopped without stopping what was claimed.
         tokio::spawn(async move {
             attempt::perform(&worker.attempts, task, claim, &profile).await;
+            drop(claimed);
             worker.release(task, claim).await;
             drop(room);
             worker.claim_next(agent, profile.limits.max_concurrency).await;
@@ -203,11 +206,8 @@ impl Worker {
         }
     }
 
-    /// The chain that the task belongs to, as its first event has it.
     async fn correlation_of(&self, task: Uuid) -> Option<Uuid> {
-        let stream = StreamId { kind: AggregateKind::Task, id: task };
-        let first = self.attempts.log.read_stream(stream, 0, 1).await.ok()?.pop()?;
-        serde_json::from_str::<marvin_domain::Metadata>(&first.metadata).ok().map(|metadata| metadata.correlation)
+        correlation_of(&*self.attempts.log, task).await
     }
 
     pub(super) async fn profile(&self, agent: Uuid) -> Option<Profile> {
@@ -225,4 +225,11 @@ impl Worker {
     pub fn running_count(&self) -> usize {
         self.attempts.count()
     }
+}
+
+/// The chain that the task belongs to, as its first event has it.
+pub(super) async fn correlation_of(log: &dyn EventLog, task: Uuid) -> Option<Uuid> {
+    let stream = StreamId { kind: AggregateKind::Task, id: task };
+    let first = log.read_stream(stream, 0, 1).await.ok()?.pop()?;
+    serde_json::from_str::<marvin_domain::Metadata>(&first.metadata).ok().map(|metadata| metadata.correlation)
 }

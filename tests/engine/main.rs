@@ -1,6 +1,8 @@
 //! The machinery between the ports: dispatching, following, sealing, projecting, reacting.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/wait.rs"]
+mod wait;
 #[path = "../support/weather.rs"]
 mod weather;
 #[path = "../support/witness.rs"]
@@ -23,3 +25,4 @@ mod schedules;
 mod skip;
 mod stack;
 mod unknown;
+mod work;

@@ -88,15 +88,15 @@ async fn every_altered_document_is_found_and_named() {
     let whole = std::fs::read(stopped.data_dir().join("views.db")).unwrap();
     let ids: Vec<Vec<u8>> = {
         let connection = views_db(&stopped);
-        let mut statement = connection.prepare("SELECT id FROM view_tasks_3_1 ORDER BY id").unwrap();
+        let mut statement = connection.prepare("SELECT id FROM view_tasks_4_1 ORDER BY id").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     let name = Uuid::from_slice(&ids[0]).unwrap().to_string();
     for alter in [
-        "DELETE FROM view_tasks_3_1 WHERE id = ?1",
-        "UPDATE view_tasks_3_1 SET status = 'queued' WHERE id = ?1",
-        "UPDATE view_tasks_3_1 SET position = position + 1 WHERE id = ?1",
-        "UPDATE view_tasks_3_1 SET body = (SELECT body FROM view_tasks_3_1 WHERE id > ?1) WHERE id = ?1",
+        "DELETE FROM view_tasks_4_1 WHERE id = ?1",
+        "UPDATE view_tasks_4_1 SET status = 'queued' WHERE id = ?1",
+        "UPDATE view_tasks_4_1 SET position = position + 1 WHERE id = ?1",
+        "UPDATE view_tasks_4_1 SET body = (SELECT body FROM view_tasks_4_1 WHERE id > ?1) WHERE id = ?1",
     ] {
         assert_eq!(views_db(&stopped).execute(alter, [&ids[0]]).unwrap(), 1, "{alter}");
         let diagnosis = diagnose(stopped.launch());
@@ -108,8 +108,8 @@ async fn every_altered_document_is_found_and_named() {
 }
 
 #[rstest]
-#[case::dropped("DROP TABLE view_tasks_3_1", "no such table: view_tasks_3_1")]
-#[case::without_a_column("ALTER TABLE view_tasks_3_1 DROP COLUMN body", "no such column: body")]
+#[case::dropped("DROP TABLE view_tasks_4_1", "no such table: view_tasks_4_1")]
+#[case::without_a_column("ALTER TABLE view_tasks_4_1 DROP COLUMN body", "no such column: body")]
 #[tokio::test]
 async fn a_table_that_was_damaged_is_found_and_a_rebuild_mends_it(#[case] damage: &str, #[case] reason: &str) {
     let (stopped, head) = stopped_after_some_work().await;

@@ -237,12 +237,12 @@ async fn a_table_that_was_altered_by_hand_is_found_and_mended_by_a_rebuild() {
     let alter = "UPDATE TABLE SET status = 'queued', body = body";
     match launch.database() {
         Some(database) => {
-            let table = format!("\"{}_views\".view_tasks_3_1", database.instance);
+            let table = format!("\"{}_views\".view_tasks_4_1", database.instance);
             database.stranger().await.batch_execute(&alter.replace("TABLE", &table)).await.unwrap();
         }
         None => {
             let views = rusqlite::Connection::open(launch.data_dir().join("views.db")).unwrap();
-            views.execute(&alter.replace("TABLE", "view_tasks_3_1"), []).unwrap();
+            views.execute(&alter.replace("TABLE", "view_tasks_4_1"), []).unwrap();
         }
     }
     let found = diagnose(&launch);

@@ -86,7 +86,7 @@ fn overwrite_page(launch: &Launch, name: &str) {
     let table = match name {
         "log.db" => "events",
         "subjects.db" => "credentials",
-        _ => "view_tasks_3_1",
+        _ => "view_tasks_4_1",
     };
     files::overwrite_index(launch, name, table);
 }

@@ -71,7 +71,7 @@ async fn expect_accepted(launch: Launch, end: u64, old: &str) -> Server {
         "view_inbox_1_1",
         "view_schedules_1_1",
         "view_steps_1_1",
-        "view_tasks_3_1",
+        "view_tasks_4_1",
         "view_users_1_1",
     ] {
         assert!(said.contains(&format!("rollback: views.db: {view} was at position ")), "{said}");

@@ -32,6 +32,7 @@ impl Debug for TaskCommand {
                 .field("retry_at", retry_at)
                 .finish(),
             Self::LoseHeartbeat { attempt } => f.debug_struct("LoseHeartbeat").field("attempt", attempt).finish(),
+            Self::PassDeadline { at } => f.debug_struct("PassDeadline").field("at", at).finish(),
             Self::Cancel { reason } => f.debug_struct("Cancel").field("reason", reason).finish(),
             Self::Retry => f.write_str("Retry"),
         }

@@ -3,6 +3,7 @@
 
 mod given;
 mod samples;
+mod task_deadline;
 mod task_journal;
 
 mod agent;

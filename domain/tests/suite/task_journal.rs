@@ -131,3 +131,8 @@ pub fn lose_heartbeat(attempt: u32) -> TaskCommand {
 pub fn cancel() -> TaskCommand {
     TaskCommand::Cancel { reason: CancelReason::Requested }
 }
+
+/// These stories have no deadline.
+pub fn pass_deadline() -> TaskCommand {
+    TaskCommand::PassDeadline { at: due() }
+}

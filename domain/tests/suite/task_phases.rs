@@ -9,7 +9,7 @@ use crate::{
     samples,
     task_journal::{
         cancel, cancelled, complete, complete_step, completed, dead_lettered, fail, fail_for_good, failed,
-        heartbeat_lost, lose_heartbeat, retried, retry_scheduled, start, started, step_completed, submission,
+        heartbeat_lost, lose_heartbeat, pass_deadline, retried, retry_scheduled, start, started, step_completed, submission,
         submitted, tell_step,
     },
 };
@@ -42,12 +42,13 @@ fn name(command: &TaskCommand) -> &'static str {
         TaskCommand::Fail { retry_at: Some(_), .. } => "fail",
         TaskCommand::Fail { retry_at: None, .. } => "fail for good",
         TaskCommand::LoseHeartbeat { .. } => "lose heartbeat",
+        TaskCommand::PassDeadline { .. } => "pass deadline",
         TaskCommand::Cancel { .. } => "cancel",
         TaskCommand::Retry => "retry",
     }
 }
 
-fn commands() -> [TaskCommand; 10] {
+fn commands() -> [TaskCommand; 11] {
     [
         TaskCommand::Submit(submission(3)),
         start(),
@@ -57,6 +58,7 @@ fn commands() -> [TaskCommand; 10] {
         fail(1),
         fail_for_good(1),
         lose_heartbeat(1),
+        pass_deadline(),
         cancel(),
         TaskCommand::Retry,
     ]
@@ -129,6 +131,9 @@ fn every_command_after_every_event_has_its_outcome() {
         Absent < (no event)
         LateResult < submitted heartbeat_lost retry_scheduled completed failed dead_lettered cancelled retried
         heartbeat_lost < started step_completed
+    pass deadline
+        Absent < (no event)
+        NotOverdue < submitted started step_completed heartbeat_lost retry_scheduled completed failed dead_lettered cancelled retried
     cancel
         Absent < (no event)
         cancelled < submitted started step_completed heartbeat_lost retry_scheduled retried

@@ -3,7 +3,7 @@ use cqrs_es::{Aggregate, event_sink::EventSink};
 use marvin_domain::{
     AggregateKind, Event,
     event::Recorded,
-    task::{CancelReason, Failure, Task, TaskCommand, TaskEvent},
+    task::{CancelReason, Failure, Submission, Task, TaskCommand, TaskEvent},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -14,6 +14,9 @@ use crate::{
     task_journal::submission,
 };
 
+/// The second of the deadline: most moves are made before it.
+const DEADLINE: i64 = 90;
+
 /// A command whose attempt and step are told relative to the task's own, so that most fit and some are late or early.
 #[derive(Debug, Clone)]
 enum Move {
@@ -22,6 +25,7 @@ enum Move {
     Complete { attempts_ago: u32 },
     Fail { attempts_ago: u32, retry_second: Option<i64> },
     LoseHeartbeat { attempts_ago: u32 },
+    PassDeadline { second: i64 },
     Cancel,
     Retry,
     SubmitAgain,
@@ -49,6 +53,7 @@ impl Move {
                 retry_at: retry_second.map(at),
             },
             Self::LoseHeartbeat { attempts_ago } => TaskCommand::LoseHeartbeat { attempt: attempt(attempts_ago) },
+            Self::PassDeadline { second } => TaskCommand::PassDeadline { at: at(second) },
             Self::Cancel => TaskCommand::Cancel { reason: CancelReason::Requested },
             Self::Retry => TaskCommand::Retry,
             Self::SubmitAgain => TaskCommand::Submit(submission(1)),
@@ -71,6 +76,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => fail,
         2 => attempts_ago().prop_map(|attempts_ago| Move::LoseHeartbeat { attempts_ago }),
         1 => attempts_ago().prop_map(|attempts_ago| Move::Complete { attempts_ago }),
+        1 => (0..100_i64).prop_map(|second| Move::PassDeadline { second }),
         1 => Just(Move::Cancel),
         3 => Just(Move::Retry),
         1 => Just(Move::SubmitAgain),
@@ -81,7 +87,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 /// Decides on a clone, as the dispatcher does, and answers what was recorded and the state that recorded it.
 fn play(max_attempts: u32, moves: &[Move]) -> (Vec<TaskEvent>, Task) {
     let (mut journal, mut task) = (Vec::new(), Task::default());
-    let submit = |_: &Task| TaskCommand::Submit(submission(max_attempts));
+    let submit =
+        |_: &Task| TaskCommand::Submit(Submission { deadline: Some(at(DEADLINE)), ..submission(max_attempts) });
     let mut take = |command: &dyn Fn(&Task) -> TaskCommand| {
         let (mut next, sink) = (task.clone(), EventSink::<Task>::default());
         if decided(next.handle(command(&task), &(), &sink)).is_ok() {

@@ -86,6 +86,21 @@ pub fn words(output: Option<&str>, error_message: Option<&str>) -> Personal<Task
     Personal::Known(TaskText { input: json!({ "n": 1 }), output, error_message })
 }
 
+#[test]
+fn only_a_task_that_waits_and_has_a_deadline_is_found_by_it() {
+    let waits_until = |events: Vec<TaskEvent>| Tasks::keys(&after(events)).pop().unwrap();
+    let deadline = Key::Integer(at(900).timestamp_millis());
+    let lost = TaskHeartbeatLost { attempt: 1 }.into();
+    for waits in [vec![], vec![started(1), retry_scheduled(1)], vec![started(1), lost]] {
+        assert_eq!(waits_until(waits), deadline);
+    }
+    for end in [completed(done()), failed(), dead_lettered()] {
+        assert_eq!(waits_until(vec![started(1), end]), Key::Null);
+    }
+    let without = TaskDocument { deadline: None, ..after([]) };
+    assert_eq!(Tasks::keys(&without).pop(), Some(Key::Null));
+}
+
 /// A task whose first attempt runs: the state from which the endings below set out.
 fn running() -> TaskDocument {
     after([started(1)])
@@ -216,11 +231,14 @@ fn tasks_are_found_by_agent_requester_conversation_status_priority_and_readiness
             Field::text("status"),
             Field::integer("priority"),
             Field::time("ready_at"),
+            Field::time("waits_until").rare(),
         ]
     );
-    let (ids, ready_at) = ([AGENT, ADA, CONVERSATION].map(Key::from), Key::Integer(at(101).timestamp_millis()));
-    assert_eq!(Tasks::keys(&after([])), [&ids[..], &[Key::from("queued"), Key::Integer(7), ready_at]].concat());
-    assert_eq!(Tasks::keys(&running()), [&ids[..], &[Key::from("running"), Key::Integer(7), Key::Null]].concat());
+    let ids = [AGENT, ADA, CONVERSATION].map(Key::from);
+    let time = |second| Key::Integer(at(second).timestamp_millis());
+    let keys = |status: &str, times: [Key; 2]| [&ids[..], &[Key::from(status), Key::Integer(7)], &times].concat();
+    assert_eq!(Tasks::keys(&after([])), keys("queued", [time(101), time(900)]));
+    assert_eq!(Tasks::keys(&running()), keys("running", [Key::Null, Key::Null]));
     let alone = TaskDocument { conversation_id: None, ..running() };
     assert_eq!(Tasks::keys(&alone)[2], Key::Null);
 }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use marvin_domain::{
     Actor, Directed, Envelope, Event, Personal,
     agent::Profile,
-    task::{CancelReason, Failure, TaskCommand, TaskEvent, TaskSubmitted},
+    task::{CancelReason, TaskCommand, TaskEvent, TaskSubmitted},
 };
 use marvin_projections::tasks::Tasks;
 use serde_json::Value;
@@ -171,11 +171,8 @@ impl Leases {
         };
         let start = Directed::new(task, TaskCommand::Start { worker: lease.worker(), at: meta.at });
         if deadline.is_some_and(|deadline| deadline <= meta.at) {
-            let state = self.dispatcher.load(task_stream(task)).await?;
-            let attempt = task_of(&state.state).map_err(LeaseError::Late)?.attempt + 1;
-            let failure = Failure::new("deadline_passed", "the deadline had passed before the task could start");
-            let fail = Directed::new(task, TaskCommand::Fail { attempt, failure, retry_at: None });
-            return self.turn_down(meta, agent_id, vec![start, fail]).await;
+            let pass = Directed::new(task, TaskCommand::PassDeadline { at: meta.at });
+            return self.turn_down(meta, agent_id, vec![pass]).await;
         }
         match self.dispatcher.dispatch(&meta, &[start]).await {
             Ok(_) => {}

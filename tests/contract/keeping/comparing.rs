@@ -73,10 +73,10 @@ async fn large_documents_are_folded_and_looked_at_a_few_at_a_time(#[case] adapte
 }
 
 #[rstest]
-#[case::dropped_from_a_file(Adapter::Sqlite, "DROP TABLE view_tasks_3_1", "no such table: view_tasks_3_1")]
-#[case::changed_in_a_file(Adapter::Sqlite, "ALTER TABLE view_tasks_3_1 DROP COLUMN body", "no such column: body")]
-#[case::dropped(Adapter::Postgres, "DROP TABLE view_tasks_3_1", "it is not in the database")]
-#[case::changed(Adapter::Postgres, "ALTER TABLE view_tasks_3_1 DROP COLUMN body", "column \"body\" does not exist")]
+#[case::dropped_from_a_file(Adapter::Sqlite, "DROP TABLE view_tasks_4_1", "no such table: view_tasks_4_1")]
+#[case::changed_in_a_file(Adapter::Sqlite, "ALTER TABLE view_tasks_4_1 DROP COLUMN body", "no such column: body")]
+#[case::dropped(Adapter::Postgres, "DROP TABLE view_tasks_4_1", "it is not in the database")]
+#[case::changed(Adapter::Postgres, "ALTER TABLE view_tasks_4_1 DROP COLUMN body", "column \"body\" does not exist")]
 #[tokio::test]
 async fn a_table_that_was_damaged_is_told_of(#[case] adapter: Adapter, #[case] damage: &str, #[case] reason: &str) {
     let world = adapter.world().await;
@@ -91,11 +91,11 @@ async fn a_table_that_was_damaged_is_told_of(#[case] adapter: Adapter, #[case] d
 }
 
 #[rstest]
-#[case::of_a_file(Adapter::Sqlite, "DROP INDEX view_tasks_3_1_by_3")]
+#[case::of_a_file(Adapter::Sqlite, "DROP INDEX view_tasks_4_1_by_3")]
 #[case::of_a_database(
     Adapter::Postgres,
     "DO $$ BEGIN EXECUTE 'DROP INDEX ' || (SELECT min(indexname) FROM pg_indexes \
-    WHERE schemaname = current_schema() AND tablename = 'view_tasks_3_1' AND indexname NOT LIKE '%pkey'); END $$"
+    WHERE schemaname = current_schema() AND tablename = 'view_tasks_4_1' AND indexname NOT LIKE '%pkey'); END $$"
 )]
 #[tokio::test]
 async fn an_index_that_was_dropped_is_told_of(#[case] adapter: Adapter, #[case] damage: &str) {

@@ -36,6 +36,8 @@ fn fields(view: &str) -> &'static [&'static str] {
                   WHEN i > n - n / 80 THEN 'retrying' ELSE 'completed' END",
             "i / 2 % 10",
             "CASE WHEN i > n - n / 80 THEN i END",
+            // Of those that wait, a third has a deadline.
+            "CASE WHEN i > n - n / 80 AND i % 3 = 0 THEN i END",
         ],
         "steps" => &["{i / 4}"],
         "inbox" => &["{CASE WHEN i % 2 = 0 THEN 0 ELSE 1 + i % 999 END}", "CASE WHEN i < n / 500 THEN 1 ELSE 0 END"],
@@ -111,11 +113,14 @@ fn worked_off(view: &str) -> Vec<ListQuery> {
             let of = |agent: u32, status: &str| vec![Filter::is("agent_id", id(agent)), Filter::is("status", status)];
             let urgent = |filters| query(filters, Order::HighestThenOldest("priority"), PAGE);
             let due = [&of(0, "retrying")[..], &[Filter::AtMost("ready_at", MANY.into())]].concat();
+            let overdue = vec![Filter::AtMost("waits_until", MANY.into())];
             let open = Filter::In("status", texts(&["queued", "running", "retrying"]));
             vec![
                 urgent(of(0, "queued")),
                 urgent(of(3, "queued")),
                 urgent(due),
+                query(overdue, Order::LowestThenNewest("waits_until"), PAGE_DOCUMENTS_MAX),
+                query(of(0, "queued"), Order::HighestThenOldest("priority"), PAGE_DOCUMENTS_MAX),
                 all(vec![Filter::is("status", "running")]),
                 all(vec![Filter::is("requested_by", id(0)), open.clone()]),
                 all(vec![Filter::is("requested_by", id(7)), open]),

@@ -121,7 +121,7 @@ async fn a_running_server_says_what_a_stopped_one_would_but_for_what_is_checked_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_altered_under_a_running_server_is_named_and_left_as_it_is() {
     let served = Served::start().await;
-    served.alter("UPDATE view_tasks_3_1 SET status = 'queued', body = body").await;
+    served.alter("UPDATE view_tasks_4_1 SET status = 'queued', body = body").await;
     let first = served.diagnose().await;
     assert_eq!(first.exit, 1, "{}", first.text);
     assert_eq!(first.views["tasks"], (3, served.head, 3), "{}", first.text);
