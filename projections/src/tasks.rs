@@ -100,7 +100,12 @@ impl TaskDocument {
 
     /// When it fails unless it has begun by then; none for a task that does not wait, or may wait for ever.
     fn waits_until(&self) -> Option<DateTime<Utc>> {
-        self.deadline.filter(|_| matches!(self.status, TaskStatus::Queued | TaskStatus::Retrying))
+        self.deadline.filter(|_| self.waits())
+    }
+
+    /// Whether it waits for an attempt.
+    pub fn waits(&self) -> bool {
+        matches!(self.status, TaskStatus::Queued | TaskStatus::Retrying)
     }
 
     fn wait(&mut self, status: TaskStatus, ready_at: DateTime<Utc>) {

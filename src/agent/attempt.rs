@@ -126,7 +126,9 @@ impl Attempts {
     /// earlier claim counts no more.
     fn handle(&self, task: Uuid, claim: Uuid, handler: AbortHandle) {
         let mut all = self.running();
-        all.iter_mut().filter(|(other, running)| running.task == task && **other != claim).for_each(|(_, it)| it.stop());
+        all.iter_mut()
+            .filter(|(other, running)| running.task == task && **other != claim)
+            .for_each(|(_, it)| it.stop());
         let Some(running) = all.get_mut(&claim) else { return handler.abort() };
         running.handler = Some(handler);
         if running.is_stopped {

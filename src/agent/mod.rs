@@ -24,6 +24,7 @@ mod ready;
 pub mod rules;
 pub mod run;
 pub mod slots;
+pub mod waiting;
 pub mod webhook;
 pub mod worker;
 

@@ -1,7 +1,7 @@
 // Rules: refused at their field, edited, run; then what was done, and how an agent is changed.
 import assert from "node:assert/strict";
 import { forgive, inspect } from "./browser.mjs";
-import { complaints, heading, page, path, paths, server, step } from "./scene.mjs";
+import { complaints, context, heading, page, path, paths, server, step } from "./scene.mjs";
 
 step("shows what is wrong with a rule at its field, with the column", async () => {
   await page.getByRole("link", { name: "Agents", exact: true }).click();
@@ -69,6 +69,29 @@ step("lists tasks, and keeps those of one status apart", async () => {
   await page.getByText("None of this kind").waitFor();
   await page.reload();
   await page.getByText("None of this kind").waitFor();
+});
+
+step("says why a task waits, and lets it go on as soon as that is over, without loading the page anew", async () => {
+  await page.goto(server.origin + paths.rules);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("Paused", { exact: true }).waitFor();
+  await page.getByLabel("Input").fill('{"amount": 7}');
+  await page.getByRole("button", { name: "Give it this task" }).click();
+  await page.locator("[data-status='queued']").waitFor({ state: "attached" });
+  await page.getByText("The agent is paused.").waitFor();
+  await inspect(page, "12b-task-that-waits");
+  const waiting = page.url();
+  await page.goto(`${server.origin}/tasks?status=queued`);
+  await page.getByText("The agent is paused.").waitFor();
+  await inspect(page, "12c-tasks-that-wait");
+  await page.goto(waiting);
+  await page.getByText("The agent is paused.").waitFor();
+  const other = await context.newPage();
+  await other.goto(server.origin + paths.rules);
+  await other.getByRole("button", { name: "Resume" }).click();
+  await page.locator("[data-status='completed']").waitFor({ state: "attached" });
+  assert.equal(await page.getByText("The agent is paused.").count(), 0);
+  await other.close();
 });
 
 step("pauses, edits and resumes an agent", async () => {

@@ -9,8 +9,8 @@ use crate::{
     samples,
     task_journal::{
         cancel, cancelled, complete, complete_step, completed, dead_lettered, fail, fail_for_good, failed,
-        heartbeat_lost, lose_heartbeat, pass_deadline, retried, retry_scheduled, start, started, step_completed, submission,
-        submitted, tell_step,
+        heartbeat_lost, lose_heartbeat, pass_deadline, retried, retry_scheduled, start, started, step_completed,
+        submission, submitted, tell_step,
     },
 };
 

@@ -5,6 +5,7 @@ use crate::support::{Client, eventually};
 
 mod ends;
 mod order;
+mod waiting;
 mod work;
 
 fn rules(when: &str, then: Value) -> Value {

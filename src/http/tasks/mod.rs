@@ -10,12 +10,12 @@ use marvin_domain::{
     task::{CancelReason, Phase, Submission, Task, TaskCommand},
 };
 use marvin_projections::{
+    agents::Agents,
     steps::{StepDocument, Steps, step_id},
     tasks::{TaskDocument, TaskStatus, Tasks},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::collections::HashMap;
+use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -29,10 +29,15 @@ use super::{
     query::{NoParameters, Query},
 };
 use crate::{
+    agent::waiting::{self, Detail},
     error::FieldError,
     security::permissions::Permission,
     views::{Filter, PAGE_DOCUMENTS_MAX},
 };
+
+mod body;
+
+use body::{Reasons, TaskBody, TaskSteps};
 
 const LIST: &str = "tasks";
 /// Steps that a page of tasks shows: as many as two tasks may have, or ten each of its largest page. A page ends before a task with
@@ -65,89 +70,6 @@ pub struct ListTasks {
     conversation_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct StepBody<'a> {
-    step: u32,
-    kind: &'a str,
-    name: &'a str,
-    status: &'static str,
-    #[serde(serialize_with = "crate::time::required")]
-    started_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::time::required")]
-    finished_at: DateTime<Utc>,
-}
-
-impl<'a> StepBody<'a> {
-    fn of(step: &'a StepDocument) -> Self {
-        let StepDocument { step, kind, name, started_at, finished_at, .. } = step;
-        Self { step: *step, kind, name, status: "completed", started_at: *started_at, finished_at: *finished_at }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct TaskBody<'a> {
-    id: Uuid,
-    agent_id: Uuid,
-    requested_by: Uuid,
-    conversation_id: Option<Uuid>,
-    status: TaskStatus,
-    waiting_reason: Option<&'static str>,
-    priority: u8,
-    #[serde(serialize_with = "crate::time::optional")]
-    deadline: Option<DateTime<Utc>>,
-    attempt: u32,
-    input: Option<&'a Value>,
-    output: Option<&'a Value>,
-    error: Option<Value>,
-    steps: Vec<StepBody<'a>>,
-    usage: Value,
-    #[serde(serialize_with = "crate::time::required")]
-    created_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::time::optional")]
-    started_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "crate::time::optional")]
-    finished_at: Option<DateTime<Utc>>,
-    /// The requester is erased: input and output can be read by nobody.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    erased: bool,
-    sequence: u64,
-    position: u64,
-}
-
-/// The steps of some tasks, by task, each in the order in which they were done.
-type TaskSteps = HashMap<Uuid, Vec<StepDocument>>;
-
-impl<'a> TaskBody<'a> {
-    /// `caller` sees the requester's words only where they may.
-    fn of(task: &'a TaskDocument, steps: &'a TaskSteps, caller: &Caller) -> Self {
-        let readable = caller.reaches(task.requested_by, Permission::PersonalReadAll);
-        let text = task.personal.known().filter(|_| readable);
-        let message = text.and_then(|text| text.error_message.as_deref());
-        Self {
-            id: task.id,
-            agent_id: task.agent_id,
-            requested_by: task.requested_by,
-            conversation_id: task.conversation_id,
-            status: task.status,
-            waiting_reason: None,
-            priority: task.priority,
-            deadline: task.deadline,
-            attempt: task.attempt,
-            input: text.map(|text| &text.input),
-            output: text.and_then(|text| text.output.as_ref()),
-            error: task.error_code.as_ref().map(|code| json!({ "code": code, "message": message.unwrap_or_default() })),
-            steps: steps.get(&task.id).into_iter().flatten().map(StepBody::of).collect(),
-            usage: json!({}),
-            created_at: task.created_at,
-            started_at: task.started_at,
-            finished_at: task.finished_at,
-            erased: task.personal.is_erased(),
-            sequence: task.sequence,
-            position: task.position,
-        }
-    }
-}
-
 pub(super) fn task_stream(id: Uuid) -> StreamId {
     StreamId { kind: AggregateKind::Task, id }
 }
@@ -168,6 +90,20 @@ impl Api {
     async fn reach_tasks(&self, request: &HttpRequest) -> Result<u64, Problem> {
         let (tasks, steps) = tokio::try_join!(self.reach::<Tasks>(request), self.reach::<Steps>(request))?;
         Ok(tasks.min(steps))
+    }
+
+    /// Why those of these tasks wait that wait. The others cost nothing.
+    async fn reasons_of(
+        &self,
+        request: &HttpRequest,
+        tasks: &[TaskDocument],
+        detail: Detail,
+    ) -> Result<Reasons, Problem> {
+        if !tasks.iter().any(TaskDocument::waits) {
+            return Ok(Reasons::new());
+        }
+        let position = self.reach::<Agents>(request).await?;
+        Ok(waiting::reasons(&self.views, &self.kinds, tasks, position, detail).await?)
     }
 
     /// The steps of these tasks, by their ids, which follow from the tasks'. Those at hand need not be asked for.
@@ -265,7 +201,8 @@ pub async fn list(
     };
     let page = api.page_of::<Tasks>(start, filters, query.limit, |task| task.id, fits).await?;
     let steps = api.steps_of(&page.items, Vec::new(), position).await?;
-    let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &caller)).collect::<Vec<_>>();
+    let reasons = api.reasons_of(&request, &page.items, Detail::Brief).await?;
+    let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &reasons, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }
 
@@ -284,8 +221,10 @@ pub async fn show(
         tokio::join!(api.views.get::<Tasks>(id.0, position), api.views.at_hand::<Steps>(&first, position));
     let task = task?.filter(|task| caller.reaches(task.requested_by, Permission::TasksReadAll));
     let task = task.ok_or_else(Problem::not_found)?;
-    let steps = api.steps_of(std::slice::from_ref(&task), at_hand, position).await?;
-    Ok(resource(position, task.sequence, &TaskBody::of(&task, &steps, &caller)))
+    let tasks = std::slice::from_ref(&task);
+    let steps = api.steps_of(tasks, at_hand, position).await?;
+    let reasons = api.reasons_of(&request, tasks, Detail::Place).await?;
+    Ok(resource(position, task.sequence, &TaskBody::of(&task, &steps, &reasons, &caller)))
 }
 
 async fn simple(
