@@ -16,20 +16,13 @@ use crate::views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, quer
 
 /// Agents that are looked after at once when a page shows tasks of many: a few, so that one list leaves connections to others.
 const AGENTS_AT_ONCE: usize = 4;
-
-/// How much is told of a task's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
-    /// As much as costs little for a page of tasks.
-    Brief,
-    /// With the place in line, for which the line is read.
-    Place,
-}
+/// Places in line that are counted: beyond them nobody waits by looking, and a line costs as much to read for a page as for a task.
+const PLACES_MAX: u32 = 100;
 
 /// What is told of each line: who stands before a task, and how many are being run.
 struct Line {
     running: usize,
-    /// The first in line; empty unless a place was asked for.
+    /// The first in line, at most [`PLACES_MAX`].
     ready: Vec<Uuid>,
 }
 
@@ -44,7 +37,6 @@ pub async fn reasons(
     kinds: &Kinds,
     tasks: &[TaskDocument],
     at_least: Position,
-    detail: Detail,
 ) -> Result<HashMap<Uuid, String>, ViewError> {
     let now = Utc::now();
     let waiting: Vec<_> = tasks.iter().filter(|task| task.waits()).collect();
@@ -55,14 +47,14 @@ pub async fn reasons(
         let mut of_agent = waiting.iter().filter(|task| task.agent_id == agent.id);
         before_the_line(agent, kinds).is_none() && of_agent.any(|task| backoff(task, now).is_none())
     };
-    let lines: Vec<_> = agents.iter().filter(in_line).map(|agent| line_of(views, agent, detail)).collect();
+    let lines: Vec<_> = agents.iter().filter(in_line).map(|agent| line_of(views, agent)).collect();
     let lines: HashMap<Uuid, Line> = stream::iter(lines).buffer_unordered(AGENTS_AT_ONCE).try_collect().await?;
     let mut reasons = HashMap::new();
     for task in waiting {
         // A view that is behind the tasks' knows nothing of the newest agents; the next answer does.
         let Some(agent) = agents.iter().find(|agent| agent.id == task.agent_id) else { continue };
         let held_up = before_the_line(agent, kinds).or_else(|| backoff(task, now));
-        let reason = held_up.or_else(|| Some(lines.get(&agent.id)?.words(agent, kinds, task.id, detail)));
+        let reason = held_up.or_else(|| Some(lines.get(&agent.id)?.words(agent, kinds, task.id)));
         reasons.extend(reason.map(|reason| (task.id, reason)));
     }
     Ok(reasons)
@@ -85,7 +77,7 @@ fn backoff(task: &TaskDocument, now: DateTime<Utc>) -> Option<String> {
     Some(format!("backoff: Attempt {} is made at {ready_at} or soon after.", task.attempt + 1))
 }
 
-async fn line_of(views: &Views, agent: &AgentDocument, detail: Detail) -> Result<(Uuid, Line), ViewError> {
+async fn line_of(views: &Views, agent: &AgentDocument) -> Result<(Uuid, Line), ViewError> {
     let query = ListQuery {
         filters: vec![Filter::is("agent_id", agent.id), Filter::is("status", TaskStatus::Running.as_str())],
         // By the index that the line itself is read from.
@@ -94,15 +86,12 @@ async fn line_of(views: &Views, agent: &AgentDocument, detail: Detail) -> Result
         limit: agent.limits.max_concurrency.min(PAGE_DOCUMENTS_MAX),
     };
     let running = views.find::<Tasks>(query).await?.len();
-    let ready = match detail {
-        Detail::Brief => Vec::new(),
-        Detail::Place => ready::find(views, agent.id, PAGE_DOCUMENTS_MAX).await?,
-    };
+    let ready = ready::find(views, agent.id, PLACES_MAX).await?;
     Ok((agent.id, Line { running, ready: ready.into_iter().map(|task| task.id).collect() }))
 }
 
 impl Line {
-    fn words(&self, agent: &AgentDocument, kinds: &Kinds, task: Uuid, detail: Detail) -> String {
+    fn words(&self, agent: &AgentDocument, kinds: &Kinds, task: Uuid) -> String {
         let limit = agent.limits.max_concurrency;
         let reason = if self.running >= limit as usize {
             format!("limit_reached: The agent runs {limit} of at most {limit} tasks at once.")
@@ -111,18 +100,15 @@ impl Line {
         } else {
             "waiting_for_worker: The task is started as soon as a worker of the agent asks for it.".to_owned()
         };
-        match detail {
-            Detail::Brief => reason,
-            Detail::Place => format!("{reason} {}", self.place(task)),
-        }
+        format!("{reason} {}", self.place(task))
     }
 
     fn place(&self, task: Uuid) -> String {
         match self.ready.iter().position(|ready| *ready == task) {
             Some(0) => "It is the next in line.".to_owned(),
             Some(before) => format!("It is number {} in line.", before + 1),
-            None if self.ready.len() < PAGE_DOCUMENTS_MAX as usize => "It is about to be started.".to_owned(),
-            None => format!("More than {PAGE_DOCUMENTS_MAX} tasks are before it in line."),
+            None if self.ready.len() < PLACES_MAX as usize => "It is about to be started.".to_owned(),
+            None => format!("At least {PLACES_MAX} tasks are before it in line."),
         }
     }
 }

@@ -29,7 +29,7 @@ use super::{
     query::{NoParameters, Query},
 };
 use crate::{
-    agent::waiting::{self, Detail},
+    agent::waiting,
     error::FieldError,
     security::permissions::Permission,
     views::{Filter, PAGE_DOCUMENTS_MAX},
@@ -93,17 +93,12 @@ impl Api {
     }
 
     /// Why those of these tasks wait that wait. The others cost nothing.
-    async fn reasons_of(
-        &self,
-        request: &HttpRequest,
-        tasks: &[TaskDocument],
-        detail: Detail,
-    ) -> Result<Reasons, Problem> {
+    async fn reasons_of(&self, request: &HttpRequest, tasks: &[TaskDocument]) -> Result<Reasons, Problem> {
         if !tasks.iter().any(TaskDocument::waits) {
             return Ok(Reasons::new());
         }
         let position = self.reach::<Agents>(request).await?;
-        Ok(waiting::reasons(&self.views, &self.kinds, tasks, position, detail).await?)
+        Ok(waiting::reasons(&self.views, &self.kinds, tasks, position).await?)
     }
 
     /// The steps of these tasks, by their ids, which follow from the tasks'. Those at hand need not be asked for.
@@ -201,7 +196,7 @@ pub async fn list(
     };
     let page = api.page_of::<Tasks>(start, filters, query.limit, |task| task.id, fits).await?;
     let steps = api.steps_of(&page.items, Vec::new(), position).await?;
-    let reasons = api.reasons_of(&request, &page.items, Detail::Brief).await?;
+    let reasons = api.reasons_of(&request, &page.items).await?;
     let items = page.items.iter().map(|task| TaskBody::of(task, &steps, &reasons, &caller)).collect::<Vec<_>>();
     Ok(listed(position, &Page { items, next_cursor: page.next_cursor }))
 }
@@ -223,7 +218,7 @@ pub async fn show(
     let task = task.ok_or_else(Problem::not_found)?;
     let tasks = std::slice::from_ref(&task);
     let steps = api.steps_of(tasks, at_hand, position).await?;
-    let reasons = api.reasons_of(&request, tasks, Detail::Place).await?;
+    let reasons = api.reasons_of(&request, tasks).await?;
     Ok(resource(position, task.sequence, &TaskBody::of(&task, &steps, &reasons, &caller)))
 }
 

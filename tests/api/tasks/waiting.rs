@@ -73,8 +73,9 @@ async fn a_task_says_its_place_in_line_by_priority_then_age_and_that_the_limit_i
     let task = shown(&admin, &at_head, &given[2].id()).await;
     assert_eq!(word(&task), "limit_reached", "{task}");
     assert!(reason(&task).contains("1 of at most 1") && reason(&task).contains("number 2 in line"), "{task}");
-    let words: Vec<String> = listed(&admin, &at_head, &agent).await.iter().map(|task| word(task).to_owned()).collect();
-    assert_eq!(words, ["limit_reached", "limit_reached", "limit_reached", ""]);
+    let listed = listed(&admin, &at_head, &agent).await;
+    assert_eq!(listed.iter().map(word).collect::<Vec<_>>(), ["limit_reached", "limit_reached", "limit_reached", ""]);
+    assert_eq!(listed[2]["waiting_reason"], task["waiting_reason"], "a list says it as the task itself does");
 }
 
 #[tokio::test]
@@ -100,6 +101,21 @@ async fn a_task_that_is_tried_again_later_says_when() {
     assert!(ahead.num_seconds() <= 3_600, "{task}");
     let paused = admin.order(&format!("/api/v1/agents/{agent}/pause")).await.expect(200);
     assert_eq!(word(&shown(&admin, &paused, &given.id()).await), "agent_paused", "what is paused is not tried again");
+}
+
+/// More than are counted.
+#[tokio::test]
+async fn a_task_far_behind_in_line_says_how_many_are_before_it_at_least() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let agent = worker_agent(&admin, json!({})).await;
+    let mut given = Vec::new();
+    for _ in 0..=100 {
+        given.push(admin.submit(&agent, json!({})).await);
+    }
+    let last = given.last().unwrap();
+    assert!(reason(&shown(&admin, last, &given[99].id()).await).contains("number 100 in line"));
+    assert!(reason(&shown(&admin, last, &last.id()).await).contains("At least 100 tasks are before it"));
 }
 
 #[tokio::test]

@@ -49,8 +49,8 @@ async fn a_handler_is_gone_once_its_task_is_cancelled_from_elsewhere_and_its_slo
     assert_eq!(shop.story(first).await, ["submitted", "started", "cancelled"]);
 }
 
-/// A log in which the stream of a task that was just started cannot be read until it is let go: whoever claimed the task waits for
-/// its journal.
+/// A log that lets nobody go on who has read the journal of a task that was just started to its end, until it is let go: what they
+/// know of the task is by then out of date.
 struct Held {
     inner: Arc<dyn EventLog>,
     task: Uuid,
@@ -76,11 +76,12 @@ impl EventLog for Held {
         self.inner.read(after, limit).await
     }
     async fn read_stream(&self, stream: StreamId, after: Sequence, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
-        if stream.id == self.task && *self.is_held.borrow() {
+        let read = self.inner.read_stream(stream, after, limit).await?;
+        if stream.id == self.task && read.is_empty() && *self.is_held.borrow() {
             self.has_waiting.send_replace(true);
             self.is_held.subscribe().wait_for(|held| !held).await.unwrap();
         }
-        self.inner.read_stream(stream, after, limit).await
+        Ok(read)
     }
     fn head(&self) -> watch::Receiver<Position> {
         self.inner.head()
@@ -103,7 +104,7 @@ async fn a_cancellation_between_the_claim_and_the_handler_stops_the_handler() {
     shop.send(other, CANCEL).await;
     assert_eq!(heard.recv().await, Some("gone"));
     held.is_held.send_replace(false);
-    process.worker.drain().await;
+    tokio::time::timeout(crate::wait::DEADLINE, process.worker.drain()).await.expect("nothing runs any more");
     assert_eq!(process.worker.running_count(), 0);
     assert_eq!(shop.story(task).await, ["submitted", "started", "cancelled"]);
 }

@@ -101,6 +101,7 @@ export interface Task {
   status: TaskStatus;
   waiting_reason: string | null;
   priority: number;
+  deadline: string | null;
   attempt: number;
   input: unknown;
   output: unknown;
