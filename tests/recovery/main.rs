@@ -25,6 +25,7 @@ mod rollback;
 mod rotation;
 mod signals;
 mod steps;
+mod timers;
 mod told;
 mod with_rabbit;
 mod with_redis;

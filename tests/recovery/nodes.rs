@@ -25,7 +25,7 @@ pub(super) fn first_node(database: &Database) -> Server {
     Launch::with_admin().on(database).start()
 }
 
-pub(super) fn next_node(database: &Database, of: &Server) -> Server {
+pub(crate) fn next_node(database: &Database, of: &Server) -> Server {
     let launch = Launch::with_admin().on(database);
     fs::copy(of.data_dir().join("master.key"), launch.data_dir().join("master.key")).unwrap();
     launch.start()
