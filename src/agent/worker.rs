@@ -2,7 +2,7 @@
 //!
 //! The log decides: a claim is a `started` event at the expected sequence, and one wins. The broker only says that there may be
 //! work; the sweep finds what a lost message hid, and tasks whose worker vanished.
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::future::join_all;
 use marvin_domain::{
     Actor, AggregateKind, Directed, Envelope, Event, StreamId,
     agent::{Agent, AgentStatus, Profile},
@@ -10,7 +10,10 @@ use marvin_domain::{
 };
 use marvin_projections::agents::Agents;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
@@ -40,8 +43,18 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks tried when a slot is freed: the view may lag, so the first ones may be taken already.
 const CLAIMS_AFTER_ONE: u32 = 8;
-/// Claims of one sweep that are on their way at once.
-const CLAIMS_AT_ONCE: usize = 16;
+
+/// A slot that was taken for a task, and a place in this process.
+struct Reserved {
+    task: Uuid,
+    agent: Uuid,
+    claim: Uuid,
+    profile: Profile,
+    room: OwnedSemaphorePermit,
+}
+
+/// Neither this task of the agent nor one behind it can be run here now.
+struct NoRoom;
 
 /// Everything a worker works with; shared by its loops.
 pub struct Worker {
@@ -152,25 +165,48 @@ impl Worker {
     /// Claims the agent's most urgent ready tasks: by priority, then age.
     async fn sweep_agent(self: &Arc<Self>, agent: Uuid, slots_max: u32) -> Result<(), ViewError> {
         let ready = ready::find(&self.views, agent, slots_max.min(PAGE_DOCUMENTS_MAX)).await?;
-        stream::iter(ready).for_each_concurrent(CLAIMS_AT_ONCE, |task| self.claim(task.id, agent)).await;
+        let mut starting = JoinSet::new();
+        for task in ready {
+            // One after the other, so that the last free slot is the most urgent task's; what follows shares commits.
+            match self.reserve(task.id, agent).await {
+                Ok(Some(reserved)) => drop(starting.spawn(self.clone().start(reserved))),
+                Ok(None) => {}
+                Err(NoRoom) => break,
+            }
+        }
+        starting.join_all().await;
         Ok(())
     }
 
     /// Takes a slot, then the task; runs it when both were free.
     pub(super) async fn claim(self: &Arc<Self>, task: Uuid, agent: Uuid) {
-        let Ok(room) = self.room.clone().try_acquire_owned() else { return };
-        let Some(profile) = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused) else {
-            return;
-        };
-        if !self.attempts.kinds.run_here(&profile.kind) {
-            return;
+        if let Ok(Some(reserved)) = self.reserve(task, agent).await {
+            self.clone().start(reserved).await;
         }
+    }
+
+    /// Takes a slot for the task; none when it cannot be run here or somebody works on it.
+    async fn reserve(&self, task: Uuid, agent: Uuid) -> Result<Option<Reserved>, NoRoom> {
+        let room = self.room.clone().try_acquire_owned().map_err(|_| NoRoom)?;
+        let profile = self.profile(agent).await.filter(|profile| profile.status != AgentStatus::Paused);
+        let Some(profile) = profile.filter(|profile| self.attempts.kinds.run_here(&profile.kind)) else {
+            return Ok(None);
+        };
         let claim = Uuid::now_v7();
         match self.slots.take(agent, profile.limits.max_concurrency, task, claim, LEASE_TTL).await {
-            Ok(Taken::Yes) => {}
-            Ok(Taken::Full | Taken::Held) => return,
-            Err(error) => return warn!(task.id = %task, error = %error, "no slot could be asked for"),
+            Ok(Taken::Yes) => Ok(Some(Reserved { task, agent, claim, profile, room })),
+            Ok(Taken::Held) => Ok(None),
+            Ok(Taken::Full) => Err(NoRoom),
+            Err(error) => {
+                warn!(task.id = %task, error = %error, "no slot could be asked for");
+                Err(NoRoom)
+            }
         }
+    }
+
+    /// Takes the task whose slot was just taken, and runs it if it was ready.
+    async fn start(self: Arc<Self>, reserved: Reserved) {
+        let Reserved { task, agent, claim, profile, room } = reserved;
         // From before it is in the log, so that no cancellation misses it.
         let claimed = self.attempts.begin(task, claim);
         let mut meta = CommandMeta::new(Actor::Agent(agent));

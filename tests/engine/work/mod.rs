@@ -3,7 +3,7 @@ use crate::stack::{Stack, meta, submission};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use marvin::{
-    agent::{AgentHandler, KindDescription, Kinds, Run, RunError, worker::Worker},
+    agent::{AgentHandler, KindDescription, Kinds, Run, RunError, slots::Slots, worker::Worker},
     cache::memory::MemoryCache,
     dispatch::Dispatcher,
     error::FieldError,
@@ -119,11 +119,15 @@ impl Workshop {
     }
 
     pub fn worker_on(&self, log: Arc<dyn EventLog>, script: Script) -> Process {
+        self.worker_with(log, self.stack.stores.slots.clone(), script)
+    }
+
+    pub fn worker_with(&self, log: Arc<dyn EventLog>, slots: Arc<dyn Slots>, script: Script) -> Process {
         let kinds = Kinds::of(vec![Arc::new(Scripted(script))]);
         let codec = self.stack.codec().clone();
         let tail = Tail::new(log.clone(), codec.clone());
         let dispatcher = Dispatcher::new(log.clone(), codec.clone());
-        let worker = Worker::new(kinds, dispatcher, self.views.clone(), log, codec, self.stack.stores.slots.clone());
+        let worker = Worker::new(kinds, dispatcher, self.views.clone(), log, codec, slots);
         let loops = [
             tokio::spawn(tail.clone().feed(Health::default())),
             tokio::spawn(worker.clone().listen(tail)),

@@ -1,8 +1,13 @@
 //! Several processes that run agents together: which task is next, and how many run at once.
 use super::*;
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use marvin::{agent::slots::Taken, store::StoreError};
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 use tokio::sync::Semaphore;
 
@@ -69,4 +74,57 @@ async fn a_later_task_of_priority_9_overtakes_those_of_priority_1_that_wait() {
         shop.in_phase(task, |phase| phase == Phase::Final).await;
     }
     assert_eq!(*order.lock().unwrap(), ["first", "urgent", "second", "third"].map(|name| json!(name)));
+}
+
+/// Slots that a task of priority 9 is given later than any other would be, were they asked for at once.
+struct Slow {
+    inner: Arc<dyn Slots>,
+    urgent: Uuid,
+}
+
+#[async_trait]
+impl Slots for Slow {
+    async fn take(&self, agent: Uuid, max: u32, task: Uuid, holder: Uuid, ttl: Duration) -> Result<Taken, StoreError> {
+        if task == self.urgent {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.inner.take(agent, max, task, holder, ttl).await
+    }
+    async fn renew(&self, holders: Vec<Uuid>, ttl: Duration) -> Result<HashSet<Uuid>, StoreError> {
+        self.inner.renew(holders, ttl).await
+    }
+    async fn release(&self, task: Uuid, holder: Uuid) -> Result<(), StoreError> {
+        self.inner.release(task, holder).await
+    }
+    async fn held(&self) -> Result<HashSet<Uuid>, StoreError> {
+        self.inner.held().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_free_slot_is_the_most_urgent_tasks_however_long_it_takes_to_get_it() {
+    let shop = Workshop::open().await;
+    let agent = shop.agent(Limits { max_concurrency: 4, ..hasty() }).await;
+    let slots = shop.stack.stores.slots.clone();
+    // Somebody else has three of the four.
+    for _ in 0..3 {
+        slots.take(agent, 4, Uuid::now_v7(), Uuid::now_v7(), Duration::from_secs(3_600)).await.unwrap();
+    }
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let noted = order.clone();
+    let script = script(move |run| {
+        noted.lock().unwrap().push(run.assignment.input.clone());
+        Box::pin(async move { Ok(json!("done")) })
+    });
+    let mut tasks = Vec::new();
+    for (priority, name) in [(1, "last"), (9, "urgent"), (5, "middling")] {
+        tasks.push(shop.submit(agent, |task| (task.priority, task.input) = (priority, json!(name))).await);
+    }
+    shop.caught_up().await;
+    let slow = Arc::new(Slow { inner: slots, urgent: tasks[1] });
+    let _process = shop.worker_with(shop.stack.stores.log.clone(), slow, script);
+    for task in tasks {
+        shop.in_phase(task, |phase| phase == Phase::Final).await;
+    }
+    assert_eq!(*order.lock().unwrap(), ["urgent", "middling", "last"].map(|name| json!(name)));
 }
