@@ -32,6 +32,8 @@ struct Person {
     failed: String,
     /// Given to an agent that is paused.
     waiting: String,
+    /// Would fire next year.
+    schedule: String,
 }
 
 /// Agents that answer and tell, and one that is paused.
@@ -55,18 +57,22 @@ impl Agents {
 
 impl Person {
     async fn come(admin: &Client, agents: &Agents, name: &str, words: &str) -> Self {
-        let client = admin.colleague(name, &["member"]).await;
+        // As an operator they have schedules as well.
+        let client = admin.colleague(name, &["member", "operator"]).await;
         let path = format!("/api/v1/agents/{}/tasks", agents.telling);
         let task = json!({ "input": { "text": words, "fail": false }, "conversation_id": Uuid::now_v7() });
         let done = client.post(&path, &task).await.expect(202).id();
         let failed = client.submit(&agents.telling, json!({ "text": words, "fail": 3 })).await.id();
         let waiting = client.submit(&agents.paused, json!({ "text": words })).await.id();
+        let schedule =
+            json!({ "name": words, "agent_id": agents.paused, "input": { "text": words }, "cron": "0 0 1 1 *" });
+        let schedule = client.post("/api/v1/schedules", &schedule).await.expect(201).id();
         let ended = client.task_ended(&done).await;
         let output = json!([format!("Echo of {words}")]);
         assert_eq!((&ended["status"], &ended["output"]["outputs"]), (&json!("completed"), &output));
         assert_eq!(client.task_ended(&failed).await["status"], "failed");
         let id = Uuid::parse_str(client.user_id()).unwrap();
-        Self { client, id, done, failed, waiting }
+        Self { client, id, done, failed, waiting, schedule }
     }
 
     fn tasks(&self) -> [&String; 3] {
@@ -103,6 +109,8 @@ impl Person {
             let history = admin.get(&format!("/api/v1/tasks/{id}/history")).await.expect(200).json();
             expect_null(history.as_array().unwrap());
         }
+        let schedule = admin.get(&format!("/api/v1/schedules/{}/history", self.schedule)).await.expect(200).json();
+        expect_null(schedule.as_array().unwrap());
         let pages = admin.get("/api/v1/events?limit=1000").await.expect(200);
         let text = String::from_utf8_lossy(&pages.body);
         assert!(!text.contains(HER_WORDS) && text.contains(HIS_WORDS), "{text}");
@@ -111,7 +119,14 @@ impl Person {
         let of_hers: Vec<Value> = pages.as_array().unwrap().iter().filter(subject).cloned().collect();
         expect_null(&of_hers);
         let types: Vec<&str> = of_hers.iter().map(|event| event["type"].as_str().unwrap()).collect();
-        for kind in ["user.registered", "task.submitted", "task.completed", "task.failed", "notification.raised"] {
+        for kind in [
+            "user.registered",
+            "task.submitted",
+            "task.completed",
+            "task.failed",
+            "notification.raised",
+            "schedule.created",
+        ] {
             assert!(types.contains(&&*format!("marvin.{kind}.v1")), "no {kind} among {types:?}");
         }
         let mut events = Vec::new();
