@@ -148,7 +148,7 @@ impl Node {
         let (log, codec, slots) = (log.clone(), codec.clone(), slots.clone());
         let worker = Worker::new(self.kinds.clone(), self.dispatcher.clone(), self.views.clone(), log, codec, slots);
         let queues = Queues { broker: self.broker.clone(), keys: self.keys.clone(), instance: self.instance.clone() };
-        self.keep(worker.clone().consume(queues, self.health.clone()));
+        self.keep(queues.consume_all(worker.clone(), self.kinds.names_run_here(), self.health.clone()));
         self.keep(worker.clone().listen(self.tail.clone()));
         self.keep(self.callbacks.clone().listen(self.tail.clone()));
         self.keep(worker.clone().heartbeat());

@@ -1,6 +1,10 @@
-//! Times as the API writes them: RFC 3339 in UTC with milliseconds.
+//! What tells the time, and times as the API writes them: RFC 3339 in UTC with milliseconds.
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
+use std::sync::Arc;
+
+/// What time it is, for whoever does something at a time. The program's is [`Utc::now`].
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)

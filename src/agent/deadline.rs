@@ -19,7 +19,7 @@ use crate::{
     duty::holder::Holder,
     health::Health,
     log::EventLog,
-    schedule::Clock,
+    time::Clock,
     views::{Filter, Found, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
 };
 

@@ -156,6 +156,11 @@ impl Kinds {
         self.get(kind).is_some_and(|handler| !handler.is_leased())
     }
 
+    /// The kinds whose tasks are run by processes of ours.
+    pub fn names_run_here(&self) -> Vec<&'static str> {
+        self.0.keys().copied().filter(|kind| self.run_here(kind)).collect()
+    }
+
     pub fn describe(&self) -> Vec<KindDescription> {
         self.0.values().map(|handler| handler.describe()).collect()
     }

@@ -1,5 +1,6 @@
 //! Takes what the broker says of work: for each message the task is claimed, and whatever came of that, the message is done. Which
 //! task is ready, and who has it, the log decides; the sweep finds what no message tells of.
+use futures_util::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tracing::{info, warn};
 
@@ -29,8 +30,13 @@ pub struct Queues {
 }
 
 impl Queues {
+    /// Has tasks claimed as the broker tells of them, of each of these kinds, until the process ends.
+    pub async fn consume_all(self, worker: Arc<Worker>, kinds: Vec<&'static str>, health: Health) {
+        join_all(kinds.into_iter().map(|kind| self.consume(worker.clone(), kind, &health))).await;
+    }
+
     /// Consumes the queue of a kind until the process ends.
-    pub(super) async fn consume(&self, worker: Arc<Worker>, kind: &str, health: &Health) {
+    async fn consume(&self, worker: Arc<Worker>, kind: &str, health: &Health) {
         let line = Line::Kind(kind.to_owned());
         let mut is_away = false;
         loop {

@@ -2,7 +2,6 @@
 //!
 //! The log decides: a claim is a `started` event at the expected sequence, and one wins. The broker only says that there may be
 //! work; the sweep finds what a lost message hid, and tasks whose worker vanished.
-use futures_util::future::join_all;
 use marvin_domain::{
     Actor, AggregateKind, Directed, Envelope, Event, StreamId,
     agent::{Agent, AgentStatus, Profile},
@@ -20,13 +19,11 @@ use uuid::Uuid;
 use super::{
     Kinds,
     attempt::{self, Attempts},
-    queue::Queues,
     ready,
     slots::{Slots, Taken},
 };
 use crate::{
     dispatch::{CommandMeta, Dispatcher},
-    health::Health,
     log::{EventLog, codec::Codec, subscription::Subscription, tail::Tail},
     views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError, query::Views},
 };
@@ -77,13 +74,6 @@ impl Worker {
     ) -> Arc<Self> {
         let (room, attempts) = (Arc::new(Semaphore::new(RUNNING_MAX)), Attempts::new(kinds, dispatcher, log, codec));
         Arc::new(Self { id: Uuid::now_v7(), attempts, views, slots, room })
-    }
-
-    /// Claims tasks as the broker tells of them, of every kind that runs here, until the process ends.
-    pub async fn consume(self: Arc<Self>, queues: Queues, health: Health) {
-        let kinds = self.attempts.kinds.describe().into_iter().map(|kind| kind.kind);
-        let kinds: Vec<_> = kinds.filter(|kind| self.attempts.kinds.run_here(kind)).collect();
-        join_all(kinds.iter().map(|kind| queues.consume(self.clone(), kind, &health))).await;
     }
 
     /// Stops tasks that are cancelled.

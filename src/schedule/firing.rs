@@ -13,12 +13,13 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::{Clock, check_submission};
+use super::check_submission;
 use crate::{
     accounts::user_stream,
     agent::Kinds,
     dispatch::{CommandMeta, DispatchError, Dispatcher},
     log::{EventLog, Receipt, codec::Codec},
+    time::Clock,
     views::query::Views,
 };
 

@@ -3,7 +3,6 @@
 //! The log decides. A firing and its task are one append, under a command id that follows from the schedule and the planned instant,
 //! so it makes no difference how many processes fire, or how often one is stopped in between. One of them has the duty so that the
 //! others need not try. Owns no time: the clock is handed in.
-use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use marvin_projections::schedules::Schedules;
 use std::{sync::Arc, time::Duration};
@@ -23,9 +22,6 @@ use crate::{
     log::{subscription::follow, tail::Tail},
     views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, ViewError},
 };
-
-/// What time it is. The program's is [`Utc::now`].
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// The duty, and its line in `/readyz`.
 const NAME: &str = "schedules";

@@ -7,7 +7,8 @@ use marvin::{
     dispatch::Dispatcher,
     health::Health,
     log::EventLog,
-    schedule::{Clock, Firing},
+    schedule::Firing,
+    time::Clock,
     views::{ViewId, ViewStore, board::Board, documents::Documents, query::Views, sqlite::SqliteViews},
 };
 use marvin_domain::{
