@@ -40,7 +40,7 @@ test: ## install what is missing, then check and test everything; the last line 
 
 .PHONY: bench
 bench: ## measure against references of the same run, and print one table of ratios; about ten minutes
-	@.ci/need rust compiler postgres redis rabbitmq
+	@.ci/need rust compiler postgres redis rabbitmq python
 	@.ci/bench
 
 .PHONY: services

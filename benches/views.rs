@@ -10,6 +10,9 @@ use rusqlite::Connection;
 use std::{path::Path, sync::Arc};
 use tokio::runtime::Runtime;
 
+#[path = "support/app.rs"]
+#[allow(dead_code, reason = "each program uses its part")]
+mod app;
 #[path = "views/bare.rs"]
 mod bare;
 #[path = "views/life.rs"]
