@@ -5,7 +5,7 @@ use chacha20poly1305::{
     XChaCha20Poly1305,
     aead::{Aead, KeyInit, Payload},
 };
-use marvin::broker::{Broker, Consumer, Message, Queue, rabbit::RabbitBroker};
+use marvin::broker::{Broker, Consumer, Keeping, Message, Queue, rabbit::RabbitBroker};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -49,7 +49,7 @@ impl Scene {
 
     fn queue(&self, name: &str, topics: &[&str]) -> Queue {
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Queue { name: format!("{}.{name}", self.instance), topics }
+        Queue { name: format!("{}.{name}", self.instance), topics, keeping: Keeping::All }
     }
 
     /// What is published under a topic from now on.
