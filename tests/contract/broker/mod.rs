@@ -8,6 +8,7 @@ use rstest::rstest;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
+mod hints;
 mod topics;
 mod weather;
 mod work;
