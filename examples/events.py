@@ -122,7 +122,7 @@ def consume(messages, feed, channel):
 def main():
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
-    marvin, feed, channel = Marvin(), None, None
+    marvin, feed, channel, said = Marvin(), None, None, None
     while True:
         try:
             with pika.BlockingConnection(pika.URLParameters(os.environ["MARVIN_AMQP_URL"])) as connection:
@@ -131,10 +131,13 @@ def main():
                 if not feed:
                     channel = Channel(marvin, "events")
                     feed = Feed(marvin, int(os.environ.get("MARVIN_AFTER", marvin.position)))
+                said = None
                 say(f"waiting for events behind {feed.printed}")
                 consume(messages, feed, channel)
         except (pika.exceptions.AMQPError, OSError) as trouble:
-            say(f"no messages, trying again: {trouble!r}")
+            if said != repr(trouble):
+                said = repr(trouble)
+                say(f"no messages, trying again: {said}")
             time.sleep(PAUSE_S)
 
 

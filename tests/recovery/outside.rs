@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::support::{ADMIN_EMAIL, ADMIN_PASSWORD, DEADLINE, eventually};
+use super::support::{ADMIN_EMAIL, ADMIN_PASSWORD, DEADLINE};
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -55,10 +55,11 @@ impl Outside {
     }
 
     pub async fn says(&self, words: &str) {
-        eventually(&format!("it says {words:?}, and not just {:?}", self.said()), async || {
-            self.said().contains(words).then_some(())
-        })
-        .await;
+        let begun = Instant::now();
+        while !self.said().contains(words) {
+            assert!(begun.elapsed() < DEADLINE, "it does not say {words:?}, but {}", self.said());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub fn ended(mut self) -> ExitStatus {

@@ -78,10 +78,12 @@ async fn each_moment_at_which_a_worker_may_have_something_to_do_is_told() {
     fail(true).await;
     let scheduled = of_type(&admin, "task.retry_scheduled").await;
     let said = hints.next().await;
-    let due = |time: &Value| {
-        chrono::DateTime::parse_from_rfc3339(time.as_str().expect("a time")).unwrap().timestamp_millis()
-    };
-    assert_eq!((&said["task"], due(&said["ready_at"])), (&json!(task), due(&scheduled[0]["data"]["facts"]["retry_at"])));
+    let due =
+        |time: &Value| chrono::DateTime::parse_from_rfc3339(time.as_str().expect("a time")).unwrap().timestamp_millis();
+    assert_eq!(
+        (&said["task"], due(&said["ready_at"])),
+        (&json!(task), due(&scheduled[0]["data"]["facts"]["retry_at"]))
+    );
     fail(false).await;
     admin.order(&format!("/api/v1/tasks/{task}/retry")).await.expect(200);
     assert_eq!(hints.next().await, now(&task), "somebody had it retried");

@@ -142,6 +142,8 @@ async fn messages_that_come_twice_in_disorder_and_over_a_change_of_keys_are_put_
     .await;
     let another = instance();
     let stranger = RabbitBroker::new(&shared(), &another).unwrap();
+    // Makes the exchange.
+    stranger.publish(&[]).await.unwrap();
     let consumer = consumer(&another, api.url.trim_end_matches("/hook"), 0);
     consumer.says("waiting for events behind 0").await;
     let middle = events.len() / 2;
