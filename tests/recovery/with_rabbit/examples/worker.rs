@@ -87,8 +87,14 @@ async fn a_busy_one_leaves_hints_to_another() {
     let admin = Client::admin(&server).await;
     let agent = worker_agent(&admin, json!({})).await;
     let workers = [(); 2].map(|()| worker(&scene, &server, &agent, NEVER_S, &shared()));
-    for worker in &workers {
-        worker.says("waiting for tasks").await;
+    // Until both have been told of a task: then both listen, and none finds the next one by its first look.
+    let mut told = Vec::new();
+    while !workers.iter().all(|worker| worker.said().contains("\ntask ")) {
+        told.push(admin.submit(&agent, json!({ "text": "at once", "seconds": 0.2 })).await.id());
+        told.push(admin.submit(&agent, json!({ "text": "at once", "seconds": 0.2 })).await.id());
+        for task in &told[told.len() - 2..] {
+            admin.task_ended(task).await;
+        }
     }
     let long = admin.submit(&agent, json!({ "text": "for long", "seconds": 600 })).await.id();
     is_running(&admin, &long).await;
