@@ -15,6 +15,7 @@ ADDRESS := $(or $(MARVIN_LISTEN),127.0.0.1:8080)
 DATA := $(or $(MARVIN_DATA_DIR),./marvin-data)
 
 CONSOLE := ui/dist/index.html
+VENV := examples/.venv/installed
 # npm writes this file last, so it is there only after an install that succeeded.
 PACKAGES := ui/node_modules/.package-lock.json
 CONSOLE_SOURCES := $(shell find ui \( -path ui/node_modules -o -path ui/dist \) -prune -o -type f -print)
@@ -79,7 +80,7 @@ deny: ## check what Marvin is built from: licences, origins, known holes
 .PHONY: clean
 clean: ## delete everything that was built or installed here, and no data
 	cargo clean
-	rm -rf target ui/dist ui/node_modules
+	rm -rf target ui/dist ui/node_modules examples/.venv
 
 .PHONY: server
 server:
@@ -91,6 +92,17 @@ server:
 .PHONY: packages
 packages: $(PACKAGES)
 	@:
+
+.PHONY: venv
+venv: $(VENV) ## install what two of the examples need into examples/.venv
+	@:
+
+$(VENV): examples/requirements.txt
+	@.ci/need python
+	rm -rf examples/.venv
+	python3 -m venv examples/.venv
+	examples/.venv/bin/pip install --quiet --requirement examples/requirements.txt
+	@touch $@
 
 $(PACKAGES): ui/package.json ui/package-lock.json
 	@.ci/need node

@@ -9,7 +9,7 @@ that it is at. What the calls mean: docs/workers.md.
 """
 import http.cookiejar, json, os, signal, sys, threading, time, urllib.error, urllib.request
 
-URL, AGENT = os.environ.get("MARVIN_URL", "http://127.0.0.1:8080"), os.environ["MARVIN_AGENT"]
+URL = os.environ.get("MARVIN_URL", "http://127.0.0.1:8080")
 WAIT_S = 20  # for a task, before asking again
 PAUSE_S = 1  # before asking again a server that cannot answer
 
@@ -26,18 +26,21 @@ class Marvin:
     def __init__(self):
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
         self.csrf = ""
+        self.position = 0  # in the log, as the last answer that named one had it
 
     def sign_in(self):
         who = {"email": os.environ["MARVIN_EMAIL"], "password": os.environ["MARVIN_PASSWORD"]}
         self.csrf = self.send("/api/v1/session", who)["csrf_token"]
 
-    def send(self, path, body):
+    def send(self, path, body=None):
+        """POSTs the body, or GETs where there is none."""
         headers = {"Content-Type": "application/json", "X-CSRF-Token": self.csrf}
-        request = urllib.request.Request(URL + path, json.dumps(body).encode(), headers)
+        request = urllib.request.Request(URL + path, None if body is None else json.dumps(body).encode(), headers)
         with self.opener.open(request, timeout=WAIT_S + 10) as answer:
+            self.position = int(answer.headers.get("Marvin-Position") or self.position)
             return json.load(answer)
 
-    def call(self, path, body):
+    def call(self, path, body=None):
         """Makes a call; again while the server cannot answer, and behind a new sign-in where the session has ended."""
         while True:
             try:
@@ -112,10 +115,10 @@ def main():
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    marvin = Marvin()
-    print(f"waiting for tasks of agent {AGENT}", flush=True)
+    marvin, agent = Marvin(), os.environ["MARVIN_AGENT"]
+    print(f"waiting for tasks of agent {agent}", flush=True)
     while not stopping.is_set():
-        given = marvin.call(f"/api/v1/agents/{AGENT}/lease", {"max": 1, "wait_s": WAIT_S})
+        given = marvin.call(f"/api/v1/agents/{agent}/lease", {"max": 1, "wait_s": WAIT_S})
         busy.set()
         for leased in given["tasks"]:
             run(marvin, leased, given["heartbeat_s"])

@@ -3,7 +3,7 @@
 //! A batch may be told twice, and after a takeover out of order; positions tell. A person's words are never told: what a broker
 //! keeps, no erasure reaches.
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use marvin_domain::{
     AggregateKind, Envelope, Event, Position, StreamId,
     agent::Agent,
@@ -20,7 +20,7 @@ use crate::{
     broker::{
         Broker, BrokerError, Message,
         sealed::{self, CLOUD_EVENTS_PREFIX},
-        work::{Line, Work},
+        work::{Hint, Line, Work},
     },
     cloudevent::{attributes, short_type},
     dispatch::Dispatcher,
@@ -102,30 +102,36 @@ impl Relay {
         (topic, sealed::seal(&self.keys, &key, clear))
     }
 
-    /// What this event makes ready at once. A retry waits for its time: the sweep tells of that.
-    async fn work(&self, envelope: &Envelope) -> Result<Option<(Line, Message)>, FollowError> {
+    /// What this event makes ready: at once or, for programs outside, later. A retry of what runs here waits for the sweep.
+    async fn work(&self, envelope: &Envelope, with_outside: bool) -> Result<Option<(Line, Message)>, FollowError> {
+        let id = ids::derived(envelope.event_id, "work");
+        let Some((agent, task, ready_at)) = self.concerned(envelope).await? else { return Ok(None) };
+        let kind = |state: &_| <&Agent>::try_from(state).ok().and_then(Agent::profile).map(|agent| agent.kind.clone());
+        let Some(kind) = self.load(AggregateKind::Agent, agent, kind).await? else { return Ok(None) };
+        if self.kinds.is_leased(&kind) && with_outside {
+            return Ok(Some(Hint { agent, task, ready_at }.message(id, &self.keys)));
+        }
+        let is_work = self.kinds.run_here(&kind) && ready_at.is_none();
+        Ok(task.filter(|_| is_work).map(|task| Work { task, agent }.message(id, &self.keys, kind)))
+    }
+
+    /// Whose work this event is about, which, and from when on. None where it makes nothing ready.
+    async fn concerned(
+        &self,
+        envelope: &Envelope,
+    ) -> Result<Option<(Uuid, Option<Uuid>, Option<DateTime<Utc>>)>, FollowError> {
         let task = envelope.stream.id;
-        let agent = match &envelope.event {
-            Event::Task(TaskEvent::Submitted(submitted)) => submitted.agent_id,
-            Event::Task(TaskEvent::Retried(_) | TaskEvent::HeartbeatLost(_)) => {
-                match self
-                    .load(AggregateKind::Task, task, |state| <&Task>::try_from(state).ok().map(|task| task.agent_id))
-                    .await?
-                {
-                    Some(agent) => agent,
-                    None => return Ok(None),
-                }
-            }
+        let ready_at = match &envelope.event {
+            Event::Task(TaskEvent::Submitted(submitted)) => return Ok(Some((submitted.agent_id, Some(task), None))),
+            // It may be resumed, or do more at once. Created, it has its queue.
+            Event::Agent(_) => return Ok(Some((envelope.stream.id, None, None))),
+            Event::Task(TaskEvent::Retried(_) | TaskEvent::HeartbeatLost(_)) => None,
+            Event::Task(TaskEvent::RetryScheduled(scheduled)) => Some(scheduled.retry_at),
             _ => return Ok(None),
         };
-        let kind = |state: &_| <&Agent>::try_from(state).ok().and_then(Agent::profile).map(|agent| agent.kind.clone());
-        let kind = self.load(AggregateKind::Agent, agent, kind).await?;
-        // Nobody would take it out of its queue: who leases tasks of a kind that is not run here asks for them.
-        let Some(kind) = kind.filter(|kind| self.kinds.run_here(kind)) else { return Ok(None) };
-        let line = Line::Kind(kind);
-        let id = ids::derived(envelope.event_id, "work");
-        let message = Work { task, agent }.message(id, &self.keys, &line);
-        Ok(Some((line, message)))
+        let agent = |state: &_| <&Task>::try_from(state).ok().map(|task| task.agent_id);
+        let agent = self.load(AggregateKind::Task, task, agent).await?;
+        Ok(agent.map(|agent| (agent, Some(task), ready_at)))
     }
 
     async fn load<T>(
@@ -143,10 +149,11 @@ impl Relay {
         passed_over("a queue that is bound to topics", self.broker.publish(&published).await)
     }
 
-    async fn tell_work(&self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
+    /// `with_outside`: also to those who listen from outside, who reach only a broker that is shared.
+    async fn tell_work(&self, events: &[Arc<Envelope>], with_outside: bool) -> Result<(), FollowError> {
         let mut lines: BTreeMap<Line, Vec<Message>> = BTreeMap::new();
         for event in events {
-            if let Some((line, message)) = self.work(event).await? {
+            if let Some((line, message)) = self.work(event, with_outside).await? {
                 lines.entry(line).or_default().push(message);
             }
         }
@@ -213,7 +220,7 @@ impl Follower for Telling {
     }
 
     async fn take(&mut self, events: &[Arc<Envelope>]) -> Result<(), FollowError> {
-        self.relay.tell_work(events).await?;
+        self.relay.tell_work(events, matches!(self.start, Start::Kept { .. })).await?;
         match &mut self.start {
             Start::Here(position) => *position = events.last().map_or(*position, |last| last.position),
             Start::Kept { checkpoints, .. } => {

@@ -161,6 +161,11 @@ impl Kinds {
         self.0.keys().copied().filter(|kind| self.run_here(kind)).collect()
     }
 
+    /// Whether tasks of this kind are leased to workers outside.
+    pub fn is_leased(&self, kind: &str) -> bool {
+        self.get(kind).is_some_and(|handler| handler.is_leased())
+    }
+
     pub fn describe(&self) -> Vec<KindDescription> {
         self.0.values().map(|handler| handler.describe()).collect()
     }

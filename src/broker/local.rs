@@ -7,8 +7,8 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    Broker, BrokerError, Consumer, DEAD_MESSAGES_MAX, DELIVERIES_MAX, Delivery, Message, QUEUE_MESSAGES_MAX, Queue,
-    Receipt, check, is_matched,
+    Broker, BrokerError, Consumer, DEAD_MESSAGES_MAX, DELIVERIES_MAX, Delivery, HINTS_MAX, Keeping, Message,
+    QUEUE_MESSAGES_MAX, Queue, Receipt, check, is_matched,
 };
 
 /// Clones share all queues.
@@ -28,6 +28,7 @@ struct Held {
     lines: Mutex<Lines>,
     /// Somebody may take a message.
     filled: Notify,
+    keeping: Keeping,
 }
 
 #[derive(Default)]
@@ -53,7 +54,8 @@ impl LocalBroker {
 impl Queues {
     fn queue(&mut self, queue: &Queue) -> Arc<Held> {
         self.topics.insert(queue.name.clone(), queue.topics.clone());
-        self.named.entry(queue.name.clone()).or_default().clone()
+        let held = || Arc::new(Held { keeping: queue.keeping, ..Held::default() });
+        self.named.entry(queue.name.clone()).or_insert_with(held).clone()
     }
 }
 
@@ -64,7 +66,7 @@ impl Held {
 
     fn has_room(&self, count: usize) -> bool {
         let lines = self.lines();
-        lines.ready.len() + lines.out + count <= QUEUE_MESSAGES_MAX
+        self.keeping == Keeping::Newest || lines.ready.len() + lines.out + count <= QUEUE_MESSAGES_MAX
     }
 
     fn put(&self, message: Message) {
@@ -72,6 +74,9 @@ impl Held {
         lines.last += 1;
         let place = lines.last;
         lines.ready.insert(place, Waiting { message, deliveries: 0 });
+        if self.keeping == Keeping::Newest && lines.ready.len() > HINTS_MAX {
+            lines.ready.pop_first();
+        }
         self.filled.notify_one();
     }
 
@@ -169,7 +174,7 @@ impl Desk {
     }
 
     fn lay_aside(&self, message: Message) {
-        let Some(dead) = &self.dead else { return };
+        let Some(dead) = self.dead.as_ref().filter(|_| self.held.keeping == Keeping::All) else { return };
         dead.put(message);
         let mut lines = dead.lines();
         while lines.ready.len() > DEAD_MESSAGES_MAX {

@@ -21,6 +21,12 @@ pub const QUEUE_MESSAGES_MAX: usize = 100_000;
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Messages that are kept of those that were laid aside; the oldest give way.
 pub const DEAD_MESSAGES_MAX: usize = 10_000;
+/// Hints that a queue of those holds: as many wake any number of programs, and all of them take about half a megabyte.
+pub const HINTS_MAX: usize = 1_000;
+/// How long a hint is worth anything: whoever comes later looks by itself first.
+pub const HINT_TTL: Duration = Duration::from_secs(60 * 60);
+/// How long a queue of hints stays that nobody consumes: as long as a program may be away and still be told the keys.
+pub const HINTS_UNUSED_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long a call waits for the broker's answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,6 +47,18 @@ pub struct Queue {
     pub name: String,
     /// Topics whose events are put into it as well. `*` stands for one word, `#` for any number.
     pub topics: Vec<String>,
+    pub keeping: Keeping,
+}
+
+/// What becomes of messages that nobody takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Keeping {
+    /// They stay. Where there are [`QUEUE_MESSAGES_MAX`], further ones are refused; what nobody can handle is laid aside.
+    #[default]
+    All,
+    /// They are hints, and the newest [`HINTS_MAX`] stay: the oldest give way, and what nobody can handle is gone. A broker may let
+    /// go of a hint after [`HINT_TTL`], and of the queue when nobody has consumed it for [`HINTS_UNUSED_TTL`].
+    Newest,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -112,12 +130,12 @@ impl Delivery {
         self.receipt.acknowledge().await;
     }
 
-    /// Somebody may have it again, or after [`DELIVERIES_MAX`] deliveries it is laid aside.
+    /// Somebody may have it again, or after [`DELIVERIES_MAX`] deliveries it is laid aside, where the queue keeps all.
     pub async fn give_back(self) {
         self.receipt.give_back().await;
     }
 
-    /// Lays it aside: nobody can do anything with it.
+    /// Lays it aside, where the queue keeps all: nobody can do anything with it.
     pub async fn lay_aside(self) {
         self.receipt.lay_aside().await;
     }

@@ -12,14 +12,14 @@ use lapin::{
     types::{AMQPValue, FieldTable},
     uri::AMQPUri,
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    Broker, BrokerError, Consumer, DEAD_MESSAGES_MAX, DELIVERIES_MAX, Delivery, Message, PATIENCE, QUEUE_MESSAGES_MAX,
-    Queue, Receipt, check,
+    Broker, BrokerError, Consumer, DEAD_MESSAGES_MAX, DELIVERIES_MAX, Delivery, HINT_TTL, HINTS_MAX, HINTS_UNUSED_TTL,
+    Keeping, Message, PATIENCE, QUEUE_MESSAGES_MAX, Queue, Receipt, check,
 };
 
 /// The broker and whoever uses it tell each other so often that they live, in seconds: a connection that died is noticed within
@@ -134,12 +134,23 @@ impl RabbitBroker {
         let mut arguments = quorum();
         // How often it may be handed out again behind the first time.
         arguments.insert("x-delivery-limit".into(), count(DELIVERIES_MAX as usize - 1));
-        arguments.insert("x-max-length".into(), count(QUEUE_MESSAGES_MAX));
-        // What is laid aside is only gone here once it is there; that needs a queue that refuses rather than drops.
-        arguments.insert("x-overflow".into(), text("reject-publish"));
-        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        arguments.insert("x-dead-letter-exchange".into(), text(""));
-        arguments.insert("x-dead-letter-routing-key".into(), text(&self.dead()));
+        match queue.keeping {
+            Keeping::All => {
+                arguments.insert("x-max-length".into(), count(QUEUE_MESSAGES_MAX));
+                // What is laid aside is only gone here once it is there; that needs a queue that refuses rather than drops.
+                arguments.insert("x-overflow".into(), text("reject-publish"));
+                arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+                arguments.insert("x-dead-letter-exchange".into(), text(""));
+                arguments.insert("x-dead-letter-routing-key".into(), text(&self.dead()));
+            }
+            // Without a place to lay them aside: those that nobody needs would push out there what somebody should look at.
+            Keeping::Newest => {
+                arguments.insert("x-max-length".into(), count(HINTS_MAX));
+                arguments.insert("x-overflow".into(), text("drop-head"));
+                arguments.insert("x-message-ttl".into(), millis(HINT_TTL));
+                arguments.insert("x-expires".into(), millis(HINTS_UNUSED_TTL));
+            }
+        }
         let name = queue.name.as_str();
         channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await?;
         for topic in &queue.topics {
@@ -183,6 +194,10 @@ fn text(text: &str) -> AMQPValue {
 
 fn count(count: usize) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(count).expect("a small constant"))
+}
+
+fn millis(time: Duration) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(time.as_millis()).expect("a constant of some days"))
 }
 
 fn quorum() -> FieldTable {

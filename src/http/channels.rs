@@ -1,4 +1,6 @@
 //! Channels of the broker: the keys that their messages are sealed under, for who may read them. Each telling is recorded first.
+//!
+//! Who may read all events may have those of the events, who may lease tasks those of an agent that gives its tasks outside.
 use actix_web::{
     HttpResponse,
     http::header,
@@ -16,11 +18,10 @@ use super::{
     query::{NoParameters, Query},
 };
 use crate::{
+    agent::lease::LeaseError,
+    broker::work::Line,
     relay::EVENTS_CHANNEL,
-    security::{
-        channels::{ChannelKeys, EPOCH_S, EPOCHS_KEPT, KeyName},
-        permissions::Permission,
-    },
+    security::channels::{ChannelKeys, EPOCH_S, EPOCHS_KEPT, KeyName},
 };
 
 #[derive(Serialize)]
@@ -41,21 +42,32 @@ struct KeysBody<'a> {
     keys: Vec<KeyBody>,
 }
 
-/// `GET /api/v1/channels/{name}/keys`: the current key first, then those of the last week.
+/// `GET /api/v1/channels/events/keys`: the current key first, then those of the last week.
+pub async fn events_keys(api: Data<Api>, caller: Caller, _: Query<NoParameters>) -> Result<HttpResponse, Problem> {
+    disclose(&api, &caller, EVENTS_CHANNEL.to_owned()).await
+}
+
+/// `GET /api/v1/channels/{name}/keys`, with `agent.` and the id of a `worker` agent as the name: the same for its queue.
 pub async fn keys(
     api: Data<Api>,
     caller: Caller,
     channel: Path<String>,
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Problem> {
-    if *channel != EVENTS_CHANNEL || !caller.may(Permission::EventsReadAll) {
-        return Err(Problem::not_found());
+    let agent = Line::agent_of(&channel).ok_or_else(Problem::not_found)?;
+    match api.leases.agent(agent).await {
+        Ok(_) => disclose(&api, &caller, channel.into_inner()).await,
+        Err(LeaseError::Absent | LeaseError::NotLeased(_)) => Err(Problem::not_found()),
+        Err(error) => Err(error.into()),
     }
+}
+
+async fn disclose(api: &Api, caller: &Caller, channel: String) -> Result<HttpResponse, Problem> {
     let last_epoch = ChannelKeys::epoch_at(Utc::now().timestamp());
     let first_epoch = last_epoch.saturating_sub(EPOCHS_KEPT);
     let disclose =
         ChannelCommand::Disclose { channel: channel.clone(), reader: caller.user_id, first_epoch, last_epoch };
-    let receipt = api.dispatcher.dispatch(&api.meta(&caller), &[disclose.directed()]).await?;
+    let receipt = api.dispatcher.dispatch(&api.meta(caller), &[disclose.directed()]).await?;
     let key = |epoch| {
         let name = KeyName { channel: channel.clone(), epoch };
         KeyBody {

@@ -100,7 +100,9 @@ pub fn routes() -> Vec<Resource<P>> {
             .delete(needs(P::ProjectionsManage), projections::cancel),
         Resource::at("/api/v1/projections/{name}/resume").post(needs(P::ProjectionsManage), projections::resume),
         Resource::at("/api/v1/projections/{name}/skip").post(needs(P::ProjectionsManage), projections::skip),
-        Resource::at("/api/v1/channels/{name}/keys").get(needs(P::EventsReadAll), channels::keys),
+        // Before the other, which it is one of.
+        Resource::at("/api/v1/channels/events/keys").get(needs(P::EventsReadAll), channels::events_keys),
+        Resource::at("/api/v1/channels/{name}/keys").get(needs(P::WorkerWork), channels::keys),
         Resource::at("/api/v1/callbacks/{token}").post(PUBLIC, callbacks::tell),
         Resource::at("/api/v1/secrets").get(needs(P::SecretsRead), secrets::list),
         Resource::at("/api/v1/secrets/{name}")

@@ -13,7 +13,7 @@ const ROLES: [&str; 5] = ["admin", "operator", "member", "auditor", "integrator"
 
 /// What the administrator, operator, member, auditor and integrator are answered, each signed in, and what a stranger is.
 /// The things behind `{id}` are the administrator's; the sign-out comes last.
-const TABLE: [(&str, &str, [u16; 6]); 57] = [
+const TABLE: [(&str, &str, [u16; 6]); 58] = [
     ("POST", "/api/v1/setup", [409, 409, 409, 409, 409, 409]),
     ("POST", "/api/v1/session", [200, 200, 200, 200, 200, 200]),
     ("GET", "/api/v1/session", [200, 200, 200, 200, 200, 401]),
@@ -61,7 +61,8 @@ const TABLE: [(&str, &str, [u16; 6]); 57] = [
     ("POST", "/api/v1/projections/{name}/rebuild", [202, 403, 403, 403, 403, 401]),
     ("POST", "/api/v1/projections/{name}/resume", [409, 403, 403, 403, 403, 401]),
     ("POST", "/api/v1/projections/{name}/skip", [409, 403, 403, 403, 403, 401]),
-    ("GET", "/api/v1/channels/{name}/keys", [200, 200, 403, 200, 200, 401]),
+    ("GET", "/api/v1/channels/events/keys", [200, 200, 403, 200, 200, 401]),
+    ("GET", "/api/v1/channels/{name}/keys", [404, 403, 403, 403, 404, 401]),
     ("GET", "/api/v1/secrets", [200, 200, 403, 403, 403, 401]),
     ("PUT", "/api/v1/secrets/{name}", [201, 403, 403, 403, 403, 401]),
     ("DELETE", "/api/v1/secrets/{name}", [200, 403, 403, 403, 403, 401]),
@@ -111,8 +112,7 @@ impl Things {
             // A session that nobody has.
             _ => &self.agent,
         };
-        let name = if pattern.contains("/channels/") { "events" } else { "tasks" };
-        pattern.replace("{id}", id).replace("{name}", name)
+        pattern.replace("{id}", id).replace("{name}", "tasks")
     }
 }
 

@@ -149,14 +149,13 @@ impl Leases {
         }
     }
 
+    /// An agent whose tasks are leased, whatever its status.
+    ///
     /// # Errors
     /// `Absent`, or `NotLeased` for one whose tasks run in our processes.
-    async fn agent(&self, id: Uuid) -> Result<Profile, LeaseError> {
+    pub async fn agent(&self, id: Uuid) -> Result<Profile, LeaseError> {
         let profile = self.profile(id).await?;
-        match self.kinds.get(&profile.kind) {
-            Some(handler) if handler.is_leased() => Ok(profile),
-            _ => Err(LeaseError::NotLeased(profile.kind)),
-        }
+        if self.kinds.is_leased(&profile.kind) { Ok(profile) } else { Err(LeaseError::NotLeased(profile.kind)) }
     }
 
     async fn profile(&self, id: Uuid) -> Result<Profile, LeaseError> {

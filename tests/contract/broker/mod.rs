@@ -2,12 +2,13 @@
 //! acknowledges it, and what nobody can handle is laid aside.
 use bytes::Bytes;
 use marvin::broker::{
-    Broker, BrokerError, Consumer, Delivery, Message, Queue, local::LocalBroker, rabbit::RabbitBroker,
+    Broker, BrokerError, Consumer, Delivery, Keeping, Message, Queue, local::LocalBroker, rabbit::RabbitBroker,
 };
 use rstest::rstest;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
+mod hints;
 mod topics;
 mod weather;
 mod work;
@@ -47,7 +48,7 @@ fn server() -> String {
 
 impl Subject {
     fn queue(&self, name: &str) -> Queue {
-        Queue { name: format!("{}.{name}", self.instance), topics: Vec::new() }
+        Queue { name: format!("{}.{name}", self.instance), topics: Vec::new(), keeping: Keeping::All }
     }
 
     fn queue_of(&self, name: &str, topics: &[&str]) -> Queue {

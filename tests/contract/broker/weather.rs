@@ -126,7 +126,7 @@ async fn a_broker_that_is_not_there_is_told_at_once_and_a_wrong_url_never_tried(
     let address = free.local_addr().unwrap();
     drop(free);
     let broker = RabbitBroker::new(&format!("amqp://guest:guest@{address}/%2f"), "nobody").unwrap();
-    let queue = Queue { name: "nobody.work".into(), topics: Vec::new() };
+    let queue = Queue { name: "nobody.work".into(), topics: Vec::new(), keeping: Keeping::All };
     assert!(is_away(&broker.put(&queue, &[message("")]).await));
     assert!(is_away(&broker.publish(&[("a".into(), message(""))]).await));
     assert!(is_away(&broker.consume(&queue, 1).await));

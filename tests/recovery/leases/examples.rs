@@ -3,25 +3,21 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
-    time::Instant,
+    process::Command,
 };
 use tempfile::TempDir;
 
 use super::{complete, heartbeat, lapse, lease, types, worker_agent};
-use crate::support::{ADMIN_EMAIL, ADMIN_PASSWORD, Client, DEADLINE, Server, eventually};
+use crate::{
+    outside::{Outside, root},
+    support::{Client, Server, eventually},
+};
 
 #[derive(Clone, Copy)]
 enum Language {
     Python,
     Typescript,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// As JavaScript: not every Node reads TypeScript by itself.
@@ -60,67 +56,10 @@ impl Program {
     }
 }
 
-/// A running worker, and what it has said.
-struct Worker {
-    child: Child,
-    said: Arc<Mutex<String>>,
-}
-
-impl Worker {
-    fn start(program: &Program, server: &Server, agent: &str) -> Self {
-        let mut child = Command::new(program.name)
-            .arg(&program.file)
-            .env("MARVIN_URL", server.url())
-            .env("MARVIN_EMAIL", ADMIN_EMAIL)
-            .env("MARVIN_PASSWORD", ADMIN_PASSWORD)
-            .env("MARVIN_AGENT", agent)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{} can be run: {error}", program.name));
-        let said = Arc::new(Mutex::new(String::new()));
-        let streams: [Box<dyn std::io::Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
-            let said = said.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    said.lock().unwrap().push_str(&(line + "\n"));
-                }
-            });
-        }
-        Self { child, said }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    async fn says(&self, words: &str) {
-        eventually(&format!("the worker says {words:?}, and not just {:?}", self.said.lock().unwrap()), async || {
-            self.said.lock().unwrap().contains(words).then_some(())
-        })
-        .await;
-    }
-
-    fn ended(mut self) -> ExitStatus {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(begun.elapsed() < DEADLINE, "it does not end; it said {}", self.said.lock().unwrap());
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+fn start(program: &Program, server: &Server, agent: &str) -> Outside {
+    let mut command = Command::new(program.name);
+    command.arg(&program.file).env("MARVIN_AGENT", agent);
+    Outside::start(command, server.url())
 }
 
 async fn is_running(admin: &Client, task: &str) {
@@ -144,7 +83,7 @@ async fn the_example_does_tasks_and_stops_when_it_is_told_to(#[case] language: L
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = worker_agent(&admin, json!({})).await;
-    let worker = Worker::start(&program, &server, &agent);
+    let worker = start(&program, &server, &agent);
     let done = admin.task_done(&agent, json!({ "text": "so long and thanks" })).await;
     assert_eq!((ended_in(&done), &done["output"]), (("completed", &json!(1)), &json!({ "words": 4 })));
     let failed = admin.task_done(&agent, json!({ "words": [] })).await;
@@ -154,7 +93,7 @@ async fn the_example_does_tasks_and_stops_when_it_is_told_to(#[case] language: L
     worker.signal("TERM");
     assert_eq!(ended_in(&admin.task_ended(&last).await), ("completed", &json!(1)));
     assert!(worker.ended().success());
-    let idle = Worker::start(&program, &server, &agent);
+    let idle = start(&program, &server, &agent);
     idle.says("waiting for tasks").await;
     idle.signal("TERM");
     assert!(idle.ended().success());
@@ -169,7 +108,7 @@ async fn the_task_of_an_example_that_is_killed_moves_on_to_another(#[case] langu
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = worker_agent(&admin, json!({})).await;
-    let doomed = Worker::start(&program, &server, &agent);
+    let doomed = start(&program, &server, &agent);
     let task = admin.submit(&agent, json!({ "text": "half done", "seconds": 600 })).await.id();
     is_running(&admin, &task).await;
     doomed.signal("KILL");
@@ -191,7 +130,7 @@ async fn an_example_that_was_away_for_too_long_is_told_that_it_is_late_and_goes_
     let server = Server::start();
     let admin = Client::admin(&server).await;
     let agent = worker_agent(&admin, json!({})).await;
-    let away = Worker::start(&program, &server, &agent);
+    let away = start(&program, &server, &agent);
     let task = admin.submit(&agent, json!({ "text": "late", "seconds": 600 })).await.id();
     is_running(&admin, &task).await;
     away.signal("STOP");
@@ -217,7 +156,7 @@ async fn an_example_finishes_its_task_although_the_server_is_started_anew_meanwh
     let server = launch.start();
     let admin = Client::admin(&server).await;
     let agent = worker_agent(&admin, json!({})).await;
-    let _worker = Worker::start(&program, &server, &agent);
+    let _worker = start(&program, &server, &agent);
     let task = admin.submit(&agent, json!({ "text": "over a restart", "seconds": 2 })).await.id();
     is_running(&admin, &task).await;
     let server = server.kill9().start();

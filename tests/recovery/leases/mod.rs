@@ -12,13 +12,13 @@ use super::{
 
 mod examples;
 
-async fn worker_agent(admin: &Client, limits: Value) -> String {
+pub(super) async fn worker_agent(admin: &Client, limits: Value) -> String {
     let body = json!({ "name": "Outside", "kind": "worker", "config": {}, "limits": limits });
     admin.post("/api/v1/agents", &body).await.expect(201).id()
 }
 
 /// Each leased task with its lease.
-async fn lease(client: &Client, agent: &str, max: u32, wait_s: u32) -> Vec<(String, String)> {
+pub(super) async fn lease(client: &Client, agent: &str, max: u32, wait_s: u32) -> Vec<(String, String)> {
     let ask = json!({ "max": max, "wait_s": wait_s });
     let answer = client.post(&format!("/api/v1/agents/{agent}/lease"), &ask).await.expect(200).json();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -40,7 +40,7 @@ async fn types(client: &Client, task: &str) -> Vec<String> {
 }
 
 /// Makes half a minute without a heartbeat pass at once.
-fn lapse(data_dir: &Path, task: &str) {
+pub(super) fn lapse(data_dir: &Path, task: &str) {
     let connection = Connection::open(data_dir.join("log.db")).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     let task = Uuid::parse_str(task).unwrap();

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// A proxy in front of the shared broker, and the URL through it.
-async fn proxied() -> (Proxy, String) {
+pub(super) async fn proxied() -> (Proxy, String) {
     let url = shared();
     let address = url.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
     let proxy = Proxy::to(address.clone()).await;

@@ -5,14 +5,19 @@ use chacha20poly1305::{
     XChaCha20Poly1305,
     aead::{Aead, KeyInit, Payload},
 };
-use marvin::broker::{Broker, Consumer, Message, Queue, rabbit::RabbitBroker};
+use marvin::broker::{Broker, Consumer, Keeping, Message, Queue, rabbit::RabbitBroker};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 use super::support::{Client, Launch, Metrics, Server, eventually};
 
 mod away;
+mod examples;
+mod hints;
 mod workers;
 
 /// The server that all tests share.
@@ -49,7 +54,12 @@ impl Scene {
 
     fn queue(&self, name: &str, topics: &[&str]) -> Queue {
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Queue { name: format!("{}.{name}", self.instance), topics }
+        Queue { name: format!("{}.{name}", self.instance), topics, keeping: Keeping::All }
+    }
+
+    /// The queue of a worker agent.
+    fn hints(&self, agent: &str) -> Queue {
+        Queue { keeping: Keeping::Newest, ..self.queue(&format!("agent.{agent}"), &[]) }
     }
 
     /// What is published under a topic from now on.
@@ -94,6 +104,12 @@ fn open(keys: &Value, message: &Message) -> Result<Value, chacha20poly1305::Erro
 
 async fn keys(client: &Client) -> Value {
     client.get("/api/v1/channels/events/keys").await.expect(200).json()
+}
+
+/// All events of a type so far.
+async fn of_type(admin: &Client, kind: &str) -> Vec<Value> {
+    let events = admin.get(&format!("/api/v1/events?limit=1000&types={kind}")).await.expect(200).json();
+    events.as_array().unwrap().clone()
 }
 
 /// A rules agent that keeps nothing to itself.
