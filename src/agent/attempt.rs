@@ -7,11 +7,11 @@ use marvin_domain::{
 };
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -77,6 +77,8 @@ struct Running {
     /// None until its handler runs.
     handler: Option<AbortHandle>,
     is_stopped: bool,
+    /// Until then nobody else can have the task.
+    leased_until: Instant,
 }
 
 impl Running {
@@ -105,8 +107,8 @@ impl Attempts {
 
     /// The task is about to be started under this claim.
     #[must_use]
-    pub fn begin(&self, task: Uuid, id: Uuid) -> Claim {
-        self.running().insert(id, Running { task, handler: None, is_stopped: false });
+    pub fn begin(&self, task: Uuid, id: Uuid, leased_until: Instant) -> Claim {
+        self.running().insert(id, Running { task, handler: None, is_stopped: false, leased_until });
         Claim { id, all: self.running.clone() }
     }
 
@@ -120,6 +122,17 @@ impl Attempts {
         if let Some(running) = self.running().get_mut(&claim) {
             running.stop();
         }
+    }
+
+    /// These claims were prolonged.
+    pub fn prolong(&self, claims: &HashSet<Uuid>, leased_until: Instant) {
+        let mut all = self.running();
+        all.iter_mut().filter(|(claim, _)| claims.contains(claim)).for_each(|(_, it)| it.leased_until = leased_until);
+    }
+
+    /// Stops what has no lease any more at this time.
+    pub fn stop_outlived(&self, at: Instant) {
+        self.running().values_mut().filter(|running| running.leased_until <= at).for_each(Running::stop);
     }
 
     /// The handler of this claim runs. It is stopped at once if that was asked for while it was not there yet; what runs of an

@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
+    time::Instant,
 };
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -36,6 +37,8 @@ pub const RUNNING_MAX: usize = 64;
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
 /// Three heartbeats may be missed before a lease runs out.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
+/// Between two looks whether a lease here has run out; what would within this is stopped.
+const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How soon a task is found whose message was lost, and how late a retry may start.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks tried when a slot is freed: the view may lag, so the first ones may be taken already.
@@ -46,6 +49,7 @@ struct Reserved {
     task: Uuid,
     agent: Uuid,
     claim: Uuid,
+    leased_until: Instant,
     profile: Profile,
     room: OwnedSemaphorePermit,
 }
@@ -100,8 +104,20 @@ impl Worker {
         self.room.acquire().await.map(drop).ok();
     }
 
-    /// Keeps the leases of what runs here.
+    /// Keeps the leases of what runs here, and lets nothing outlive its own: where the database cannot be reached for long, nobody
+    /// tells that a lease has run out, and somebody else may have the task.
     pub async fn heartbeat(self: Arc<Self>) {
+        let stopping = async {
+            let mut tick = tokio::time::interval(LEASE_LOOK_INTERVAL);
+            loop {
+                tick.tick().await;
+                self.attempts.stop_outlived(Instant::now() + LEASE_LOOK_INTERVAL);
+            }
+        };
+        tokio::join!(self.renew_again_and_again(), stopping);
+    }
+
+    async fn renew_again_and_again(&self) {
         let mut tick = tokio::time::interval(HEARTBEAT_INTERVAL);
         loop {
             tick.tick().await;
@@ -110,9 +126,11 @@ impl Worker {
             if claims.is_empty() {
                 continue;
             }
+            let leased_until = Instant::now() + LEASE_TTL;
             match self.slots.renew(claims.iter().map(|(_, claim)| *claim).collect(), LEASE_TTL).await {
                 // Who lost a lease was given up already: its results would be refused, so it may stop.
                 Ok(held) => {
+                    self.attempts.prolong(&held, leased_until);
                     let lost = claims.into_iter().filter(|(_, claim)| !held.contains(claim));
                     lost.for_each(|(_, claim)| self.attempts.stop_claimed(claim));
                 }
@@ -183,8 +201,9 @@ impl Worker {
             return Ok(None);
         };
         let claim = Uuid::now_v7();
+        let leased_until = Instant::now() + LEASE_TTL;
         match self.slots.take(agent, profile.limits.max_concurrency, task, claim, LEASE_TTL).await {
-            Ok(Taken::Yes) => Ok(Some(Reserved { task, agent, claim, profile, room })),
+            Ok(Taken::Yes) => Ok(Some(Reserved { task, agent, claim, leased_until, profile, room })),
             Ok(Taken::Held) => Ok(None),
             Ok(Taken::Full) => Err(NoRoom),
             Err(error) => {
@@ -196,9 +215,9 @@ impl Worker {
 
     /// Takes the task whose slot was just taken, and runs it if it was ready.
     async fn start(self: Arc<Self>, reserved: Reserved) {
-        let Reserved { task, agent, claim, profile, room } = reserved;
+        let Reserved { task, agent, claim, leased_until, profile, room } = reserved;
         // From before it is in the log, so that no cancellation misses it.
-        let claimed = self.attempts.begin(task, claim);
+        let claimed = self.attempts.begin(task, claim, leased_until);
         let mut meta = CommandMeta::new(Actor::Agent(agent));
         let start = Directed::new(task, TaskCommand::Start { worker: self.id, at: meta.at });
         meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);

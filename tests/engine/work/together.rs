@@ -128,3 +128,65 @@ async fn the_last_free_slot_is_the_most_urgent_tasks_however_long_it_takes_to_ge
     }
     assert_eq!(*order.lock().unwrap(), ["urgent", "middling", "last"].map(|name| json!(name)));
 }
+
+/// Slots that are away behind the first that was taken.
+struct Unrenewed {
+    inner: Arc<dyn Slots>,
+    taken: AtomicUsize,
+}
+
+#[async_trait]
+impl Slots for Unrenewed {
+    async fn take(&self, agent: Uuid, max: u32, task: Uuid, holder: Uuid, ttl: Duration) -> Result<Taken, StoreError> {
+        if self.taken.fetch_add(1, SeqCst) > 0 {
+            return Err(StoreError::Closed);
+        }
+        self.inner.take(agent, max, task, holder, ttl).await
+    }
+    async fn renew(&self, _holders: Vec<Uuid>, _ttl: Duration) -> Result<HashSet<Uuid>, StoreError> {
+        Err(StoreError::Closed)
+    }
+    async fn release(&self, _task: Uuid, _holder: Uuid) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+    async fn held(&self) -> Result<HashSet<Uuid>, StoreError> {
+        Err(StoreError::Closed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_does_not_outlive_its_lease_though_nobody_can_tell_that_it_has_run_out() {
+    let shop = Workshop::open().await;
+    let crowd = Arc::new(Crowd::default());
+    let counted = crowd.clone();
+    let script = script(move |_| {
+        let crowd = counted.clone();
+        Box::pin(async move {
+            crowd.most.fetch_max(crowd.now.fetch_add(1, SeqCst) + 1, SeqCst);
+            let _leaving = Leaving(crowd);
+            std::future::pending().await
+        })
+    });
+    let task = shop.submit(shop.agent(Limits { max_concurrency: 1, ..hasty() }).await, |_| {}).await;
+    let away = Arc::new(Unrenewed { inner: shop.stack.stores.slots.clone(), taken: AtomicUsize::new(0) });
+    let cut_off = shop.worker_with(shop.stack.stores.log.clone(), away, script.clone());
+    shop.in_phase(task, |phase| phase == Phase::Running).await;
+    // Another one gives up the first attempt when its lease has run out, and makes the second.
+    let _other = shop.worker(script);
+    eventually("the task is started again", async || {
+        (shop.story(task).await.iter().filter(|event| *event == "started").count() == 2).then_some(())
+    })
+    .await;
+    eventually("the second attempt runs", async || (crowd.now.load(SeqCst) == 1).then_some(())).await;
+    assert_eq!(crowd.most.load(SeqCst), 1, "never both");
+    assert_eq!(cut_off.worker.running_count(), 0);
+}
+
+/// Whoever leaves the crowd, however that comes.
+struct Leaving(Arc<Crowd>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
+}
