@@ -16,6 +16,7 @@ mod kills;
 mod leases;
 mod load;
 mod nodes;
+mod outages;
 mod planting;
 mod random;
 mod rebuild;
