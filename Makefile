@@ -39,6 +39,12 @@ run: ## build Marvin and serve it at http://127.0.0.1:8080, data in ./marvin-dat
 test: ## install what is missing, then check and test everything; the last line is the count
 	@.ci/test
 
+.PHONY: kills
+kills: ## kill server, worker, PostgreSQL and RabbitMQ 15 times each through 5,000 tasks; about ten minutes
+	@.ci/need rust compiler nextest postgres rabbitmq
+	@mkdir -p ui/dist
+	RECOVERY_KILLS=15 RECOVERY_TASKS=5000 cargo nextest run --locked --profile kills --test recovery --no-capture
+
 .PHONY: bench
 bench: ## measure against references of the same run, and print one table of ratios; about ten minutes
 	@.ci/need rust compiler postgres redis rabbitmq python

@@ -13,6 +13,8 @@ const PAGE: usize = 1_000;
 pub struct Event {
     pub position: u64,
     pub sequence: u64,
+    /// When it was recorded, in RFC 3339.
+    pub time: String,
     /// `task/0190…`
     pub subject: String,
     /// `task.completed`
@@ -28,6 +30,7 @@ impl Event {
         Self {
             position: number("position"),
             sequence: number("sequence"),
+            time: event["time"].as_str().unwrap().to_owned(),
             subject: event["subject"].as_str().unwrap().to_owned(),
             kind: kind.rsplit_once(".v").unwrap().0.to_owned(),
             facts: event["data"]["facts"].clone(),

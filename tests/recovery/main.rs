@@ -17,6 +17,7 @@ mod leases;
 mod load;
 mod nodes;
 mod outside;
+mod outages;
 mod planting;
 mod random;
 mod rebuild;

@@ -8,7 +8,7 @@ mod feed;
 mod metrics;
 pub mod postgres;
 pub mod proxy;
-mod receiver;
+pub mod receiver;
 pub mod redis;
 mod server;
 mod wait;

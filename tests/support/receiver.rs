@@ -145,7 +145,8 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>, reply: Arc<Replying>) -> 
     stream.shutdown().await.ok()
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Call> {
+/// Reads one call; none when the caller hangs up before it is whole.
+pub async fn read(stream: &mut TcpStream) -> Option<Call> {
     let mut bytes = BytesMut::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -144,6 +144,28 @@ impl Launch {
 
     /// Starts a command and waits for the line that says that it is ready; answers the rest of that.
     fn start_as(self, command: &str, ready: &str) -> (Server, String) {
+        let server = self.spawn(command);
+        let named = server.await_line(ready);
+        (server, named)
+    }
+
+    /// Starts a command as whoever supervises it would, who tries again when it ends at once or is not ready in time: answers its
+    /// log then.
+    ///
+    /// # Errors
+    /// What it logged.
+    pub fn try_start(&self, command: &str) -> Result<Server, String> {
+        let mut server = self.clone().spawn(command);
+        match server.line("Marvin") {
+            Some(said) => {
+                server.url = said.strip_prefix(" is ready at ").unwrap_or_default().to_owned();
+                Ok(server)
+            }
+            None => Err(server.kill9().log),
+        }
+    }
+
+    fn spawn(self, command: &str) -> Server {
         let mut command = self.command(&[command]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be run");
         let (lines, said) = mpsc::channel();
@@ -153,9 +175,7 @@ impl Launch {
         });
         let log = Arc::new(Mutex::new(Vec::new()));
         let logger = collect(child.stderr.take().expect("stderr is piped"), log.clone());
-        let server = Server { child, launch: self, url: String::new(), said, log, readers: vec![speaker, logger] };
-        let named = server.await_line(ready);
-        (server, named)
+        Server { child, launch: self, url: String::new(), said, log, readers: vec![speaker, logger] }
     }
 }
 
@@ -221,16 +241,17 @@ impl Server {
 
     /// The rest of the first line on standard output that begins with `start`.
     fn await_line(&self, start: &str) -> String {
+        self.line(start).unwrap_or_else(|| panic!("the server did not say {start:?}; its log:\n{}", self.log()))
+    }
+
+    /// As [`await_line`](Self::await_line); none when it ends before, or takes too long.
+    fn line(&self, start: &str) -> Option<String> {
         let begun = Instant::now();
         loop {
             let left = DEADLINE.saturating_sub(begun.elapsed());
-            match self.said.recv_timeout(left) {
-                Ok(line) => {
-                    if let Some(rest) = line.strip_prefix(start) {
-                        return rest.to_owned();
-                    }
-                }
-                Err(_) => panic!("the server did not say {start:?}; its log:\n{}", self.log()),
+            let line = self.said.recv_timeout(left).ok()?;
+            if let Some(rest) = line.strip_prefix(start) {
+                return Some(rest.to_owned());
             }
         }
     }
