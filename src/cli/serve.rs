@@ -33,7 +33,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Runs `work` on the engine, whose loops then stay there, and waits for it.
-pub(super) fn on<T: Send>(engine: &Runtime, work: impl Future<Output = T> + Send) -> T {
+fn on<T: Send>(engine: &Runtime, work: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| scope.spawn(|| engine.block_on(work)).join())
         .expect("a start that panics ends the program")
 }

@@ -3,9 +3,10 @@ use actix_web::rt::System;
 use anyhow::{Context, bail};
 use std::time::Duration;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tracing::info;
 
-use super::serve::{ENGINE_PATIENCE, STOP_PATIENCE_S, on, stop_asked};
+use super::serve::{ENGINE_PATIENCE, STOP_PATIENCE_S, stop_asked};
 use crate::{
     config::Settings,
     http::metrics,
@@ -24,18 +25,23 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     let engine = Builder::new_multi_thread().thread_name("engine").enable_all().build()?;
-    let worked = System::new().block_on(async {
-        let recorder = metrics::install()?;
-        let measured = settings.metrics_listen.map(|address| {
-            metrics::listener(address, recorder)
-                .with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))
-        });
-        if let Some((address, server)) = measured.transpose()? {
-            tokio::spawn(server);
-            info!(%address, "metrics are served");
-        }
-        let stop_asked = stop_asked()?;
-        on(&engine, work(settings, stop_asked))
+    let runtime = &engine;
+    let worked = std::thread::scope(|scope| {
+        System::new().block_on(async {
+            let recorder = metrics::install()?;
+            let measured = settings.metrics_listen.map(|address| {
+                metrics::listener(address, recorder)
+                    .with_context(|| format!("MARVIN_METRICS_LISTEN {address} cannot be used"))
+            });
+            if let Some((address, server)) = measured.transpose()? {
+                tokio::spawn(server);
+                info!(%address, "metrics are served");
+            }
+            let (stop_asked, (ended, worked)) = (stop_asked()?, oneshot::channel());
+            // On a thread of its own, for as long as it takes: this one answers who asks for metrics.
+            scope.spawn(move || ended.send(runtime.block_on(work(settings, stop_asked))).ok());
+            worked.await.context("the worker's thread panicked")?
+        })
     });
     engine.shutdown_timeout(ENGINE_PATIENCE);
     worked

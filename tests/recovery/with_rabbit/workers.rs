@@ -76,6 +76,10 @@ async fn work_is_shared_among_servers_and_workers_and_done_once() {
         workers.iter().all(|(_, id)| seen.contains(id)).then_some(())
     })
     .await;
+    for (process, _) in &workers {
+        let taken = Metrics::of(process).await.sum("marvin_work_messages_total{outcome=\"taken\"");
+        assert!(taken > 0, "it takes work from the queue, and does not only look for it");
+    }
     for (process, _) in workers {
         process.stop();
     }
