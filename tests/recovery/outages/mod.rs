@@ -261,11 +261,8 @@ fn check(events: &[Event], orders: &Orders, agents: &Agents, outside: &Outside) 
     assert_eq!(history.faults(), []);
     assert_eq!(outside.complaints(), Vec::<String>::new());
     let most: Vec<_> = [Kind::Single, Kind::Few, Kind::Many].map(|kind| history.most_at_once(agents.id(kind)).0).into();
-    assert_eq!(
-        (most[0], most[1]),
-        (1, history.limits[&agents.id(Kind::Few)]),
-        "the limits were reached, so that they were tried"
-    );
+    // How many there are at once beyond one is left to chance; that none was more than allowed is looked at above.
+    assert!(most[0] == 1 && most[1] > 1, "agents were at work: {most:?}");
     let cut = history.done.iter().filter(|done| done.answer.is_none()).count();
     let asked = history.done.iter().filter(|done| done.asked.is_some()).count();
     let lost = events.iter().filter(|event| event.kind == "task.heartbeat_lost").count();

@@ -86,8 +86,13 @@ async fn it_begins_behind_the_event_that_it_is_told_and_otherwise_with_what_happ
     let after: usize = fresh.said().rsplit_once("behind ").unwrap().1.trim().parse().unwrap();
     let told = consumer(&scene.instance, server.url(), 2);
     told.says("waiting for events behind 2").await;
-    admin.order(&format!("/api/v1/agents/{agent}/pause")).await.expect(200);
-    let expected: Vec<_> = log(&admin).await.iter().map(line).collect();
+    let last = admin.order(&format!("/api/v1/agents/{agent}/pause")).await.expect(200).position();
+    // What is read may be a moment behind what was acknowledged.
+    let expected = eventually("the log tells of the pause", async || {
+        let expected: Vec<_> = log(&admin).await.iter().map(line).collect();
+        (expected.len() as u64 >= last).then_some(expected)
+    })
+    .await;
     assert!(after > 2 && after < expected.len());
     assert_eq!(printed(&fresh, expected.len() - after).await, expected[after..]);
     assert_eq!(printed(&told, expected.len() - 2).await, expected[2..]);
