@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     dispatch::Dispatcher,
-    log::{EventLog, ReadError, codec::Codec},
+    log::{EventLog, ReadError, codec::Codec, is_full},
 };
 
 /// Events of a task's stream read at once.
@@ -98,6 +98,11 @@ impl Attempts {
     /// The tasks that are claimed here, each with its claim.
     pub fn claims(&self) -> Vec<(Uuid, Uuid)> {
         self.running().iter().map(|(claim, running)| (running.task, *claim)).collect()
+    }
+
+    /// Whether this process works on the task, or is about to.
+    pub fn has(&self, task: Uuid) -> bool {
+        self.running().values().any(|running| running.task == task && !running.is_stopped)
     }
 
     /// How many handlers run here.
@@ -251,7 +256,7 @@ async fn read_journal(attempts: &Attempts, task: Uuid, agent: &Profile) -> Resul
     let (mut journal, mut after) = (None, 0);
     loop {
         let rows = attempts.log.read_stream(stream, after, JOURNAL_PAGE_EVENTS).await?;
-        let caught_up = rows.is_empty();
+        let caught_up = !is_full(&rows, JOURNAL_PAGE_EVENTS);
         for envelope in attempts.codec.open(rows).await? {
             after = envelope.sequence;
             enter(&mut journal, &envelope, agent);

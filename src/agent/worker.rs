@@ -8,6 +8,7 @@ use marvin_domain::{
     task::{TaskCommand, TaskEvent},
 };
 use marvin_projections::agents::Agents;
+use moka::sync::Cache;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -39,6 +40,8 @@ pub const LEASE_TTL: Duration = Duration::from_secs(10);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 /// Between two looks whether a lease here has run out; what would within this is stopped.
 const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Agents that are remembered for a moment, some 40 bytes each; the sweep looks after any others.
+const AGENTS_TURNED_AWAY_MAX: u64 = 10_000;
 /// How soon a task is found whose message was lost, and how late a retry may start.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks tried when a slot is freed: the view may lag, so the first ones may be taken already.
@@ -65,6 +68,8 @@ pub struct Worker {
     views: Views,
     slots: Arc<dyn Slots>,
     room: Arc<Semaphore>,
+    /// Agents of which a task was turned away here until a moment ago: the view may not have it yet when a slot is freed.
+    turned_away: Cache<Uuid, ()>,
 }
 
 impl Worker {
@@ -77,7 +82,8 @@ impl Worker {
         slots: Arc<dyn Slots>,
     ) -> Arc<Self> {
         let (room, attempts) = (Arc::new(Semaphore::new(RUNNING_MAX)), Attempts::new(kinds, dispatcher, log, codec));
-        Arc::new(Self { id: Uuid::now_v7(), attempts, views, slots, room })
+        let turned_away = Cache::builder().max_capacity(AGENTS_TURNED_AWAY_MAX).time_to_live(SWEEP_INTERVAL).build();
+        Arc::new(Self { id: Uuid::now_v7(), attempts, views, slots, room, turned_away })
     }
 
     /// Stops tasks that are cancelled.
@@ -174,7 +180,8 @@ impl Worker {
     async fn sweep_agent(self: &Arc<Self>, agent: Uuid, slots_max: u32) -> Result<(), ViewError> {
         let ready = ready::find(&self.views, agent, slots_max.min(PAGE_DOCUMENTS_MAX)).await?;
         let mut starting = JoinSet::new();
-        for task in ready {
+        // The view may be behind what was claimed here.
+        for task in ready.into_iter().filter(|task| !self.attempts.has(task.id)) {
             // One after the other, so that the last free slot is the most urgent task's; what follows shares commits.
             match self.reserve(task.id, agent).await {
                 Ok(Some(reserved)) => drop(starting.spawn(self.clone().start(reserved))),
@@ -205,7 +212,10 @@ impl Worker {
         match self.slots.take(agent, profile.limits.max_concurrency, task, claim, LEASE_TTL).await {
             Ok(Taken::Yes) => Ok(Some(Reserved { task, agent, claim, leased_until, profile, room })),
             Ok(Taken::Held) => Ok(None),
-            Ok(Taken::Full) => Err(NoRoom),
+            Ok(Taken::Full) => {
+                self.turned_away.insert(agent, ());
+                Err(NoRoom)
+            }
             Err(error) => {
                 warn!(task.id = %task, error = %error, "no slot could be asked for");
                 Err(NoRoom)
@@ -223,16 +233,22 @@ impl Worker {
         meta.correlation = self.correlation_of(task).await.unwrap_or(meta.command_id);
         if let Err(error) = self.attempts.dispatcher.dispatch(&meta, &[start]).await {
             debug!(task.id = %task, error = %error, "a task was not there to be claimed");
-            return self.release(task, claim).await;
+            self.release(task, claim).await;
+            return;
         }
         let worker = self.clone();
         // In a task of its own, so that whoever claimed may be stopped without stopping what was claimed.
         tokio::spawn(async move {
             attempt::perform(&worker.attempts, task, claim, &profile).await;
             drop(claimed);
-            worker.release(task, claim).await;
+            let has_room = worker.room.available_permits() > 0;
+            let taken = worker.release(task, claim).await;
             drop(room);
-            worker.claim_next(agent, profile.limits.max_concurrency).await;
+            let slots_max = profile.limits.max_concurrency;
+            // Otherwise nobody was turned away who was not told since that there is room.
+            if taken.is_none_or(|taken| taken >= slots_max) || !has_room || worker.turned_away.contains_key(&agent) {
+                worker.claim_next(agent, slots_max).await;
+            }
         });
     }
 
@@ -245,10 +261,13 @@ impl Worker {
         })
     }
 
-    async fn release(&self, task: Uuid, claim: Uuid) {
-        if let Err(error) = self.slots.release(task, claim).await {
+    /// Answers how many of the agent's slots were taken before; none when it cannot be told.
+    async fn release(&self, task: Uuid, claim: Uuid) -> Option<u32> {
+        let released = self.slots.release(task, claim).await;
+        if let Err(error) = &released {
             warn!(task.id = %task, error = %error, "a slot could not be freed; its lease will run out");
         }
+        released.ok()
     }
 
     async fn correlation_of(&self, task: Uuid) -> Option<Uuid> {

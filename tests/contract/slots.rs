@@ -107,6 +107,25 @@ async fn renewing_prolongs_each_lease_that_still_stands(#[case] adapter: Adapter
     assert_eq!(slots.held().await.unwrap(), HashSet::from([task]));
 }
 
+#[rstest]
+#[case::sqlite(Adapter::Sqlite)]
+#[case::postgres(Adapter::Postgres)]
+#[tokio::test]
+async fn who_frees_a_slot_learns_how_many_were_taken(#[case] adapter: Adapter) {
+    let subject = slots(adapter).await;
+    let slots = &subject.nodes[0];
+    let (agent, tasks) = (id(), [id(), id(), id()]);
+    for task in tasks {
+        assert_eq!(slots.take(agent, 3, task, task, TTL).await.unwrap(), Taken::Yes);
+    }
+    assert_eq!(slots.take(id(), 1, id(), id(), TTL).await.unwrap(), Taken::Yes, "another agent's do not count");
+    assert_eq!(slots.release(tasks[0], id()).await.unwrap(), 0, "it is another's");
+    assert_eq!(slots.release(tasks[0], tasks[0]).await.unwrap(), 3);
+    assert_eq!(slots.release(tasks[0], tasks[0]).await.unwrap(), 0, "it is free already");
+    assert_eq!(slots.release(tasks[1], tasks[1]).await.unwrap(), 2);
+    assert_eq!(slots.release(tasks[2], tasks[2]).await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn a_process_that_starts_anew_frees_the_slots_held_inside_the_last_one_and_no_others() {
     let directory = tempfile::tempdir().unwrap();

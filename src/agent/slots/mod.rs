@@ -50,11 +50,12 @@ pub trait Slots: Send + Sync {
     /// When the store cannot be reached.
     async fn renew(&self, holders: Vec<Uuid>, ttl: Duration) -> Result<HashSet<Uuid>, StoreError>;
 
-    /// Frees the task's slot if `holder` has it. Safe to repeat.
+    /// Frees the task's slot if `holder` has it. Safe to repeat. Answers how many slots of the agent were taken before, this one
+    /// among them; 0 when the holder had none.
     ///
     /// # Errors
     /// When the store cannot be reached; the lease then runs out by itself.
-    async fn release(&self, task: Uuid, holder: Uuid) -> Result<(), StoreError>;
+    async fn release(&self, task: Uuid, holder: Uuid) -> Result<u32, StoreError>;
 
     /// The tasks whose lease has not run out.
     ///

@@ -1,6 +1,6 @@
 //! Slots as rows of `log.db`.
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
@@ -77,6 +77,17 @@ fn take(
     Ok(Taken::Yes)
 }
 
+fn release(connection: &Connection, task: Uuid, holder: Uuid) -> rusqlite::Result<u32> {
+    let agent: Option<Vec<u8>> = connection
+        .prepare_cached("DELETE FROM leases WHERE task_id = ?1 AND holder = ?2 RETURNING agent_id")?
+        .query_row(params![bytes(&task), bytes(&holder)], |row| row.get(0))
+        .optional()?;
+    let Some(agent) = agent else { return Ok(0) };
+    connection
+        .prepare_cached("SELECT count(*) + 1 FROM leases WHERE agent_id = ?1")?
+        .query_row([agent], |row| row.get(0))
+}
+
 fn tasks(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<HashSet<Uuid>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(params, |row| row.get::<_, Vec<u8>>(0))?;
@@ -114,15 +125,8 @@ impl Slots for SqliteSlots {
             .await
     }
 
-    async fn release(&self, task: Uuid, holder: Uuid) -> Result<(), StoreError> {
-        self.0
-            .write(move |connection| {
-                connection
-                    .prepare_cached("DELETE FROM leases WHERE task_id = ?1 AND holder = ?2")?
-                    .execute(params![bytes(&task), bytes(&holder)])?;
-                Ok(())
-            })
-            .await
+    async fn release(&self, task: Uuid, holder: Uuid) -> Result<u32, StoreError> {
+        self.0.write(move |connection| Ok(release(connection, task, holder)?)).await
     }
 
     async fn held(&self) -> Result<HashSet<Uuid>, StoreError> {

@@ -77,7 +77,7 @@ impl EventLog for Held {
     }
     async fn read_stream(&self, stream: StreamId, after: Sequence, limit: u32) -> Result<Vec<StoredEvent>, ReadError> {
         let read = self.inner.read_stream(stream, after, limit).await?;
-        if stream.id == self.task && read.is_empty() && *self.is_held.borrow() {
+        if stream.id == self.task && *self.is_held.borrow() {
             self.has_waiting.send_replace(true);
             self.is_held.subscribe().wait_for(|held| !held).await.unwrap();
         }

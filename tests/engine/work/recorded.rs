@@ -50,6 +50,37 @@ async fn a_step_whose_result_is_recorded_is_not_done_again_by_any_later_attempt(
     assert_eq!(*outside.lock().unwrap(), [1, 2, 3]);
 }
 
+/// A step's result may be no longer than 1 MiB, and the log is read 8 MiB at a time.
+const LONG_RESULT_BYTES: usize = 1_000_000;
+const LONG_STEPS: u32 = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_far_behind_in_a_long_journal_is_not_done_again_either() {
+    let shop = Workshop::open().await;
+    let (outside, failed) = (Outside::default(), Arc::new(AtomicBool::default()));
+    let result = "x".repeat(LONG_RESULT_BYTES);
+    let _worker = shop.worker(script({
+        let outside = outside.clone();
+        move |run| {
+            let (outside, failed, result) = (outside.clone(), failed.clone(), result.clone());
+            Box::pin(async move {
+                for step in 1..=LONG_STEPS {
+                    if run.recorded().is_none() {
+                        outside.lock().unwrap().push(step);
+                        run.record("tool", "do", json!(result), Vec::new()).await?;
+                    }
+                }
+                assert!(failed.swap(true, SeqCst), "the test asked for it");
+                Ok(json!("done"))
+            })
+        }
+    }));
+    let task = shop.submit(shop.agent(hasty()).await, |task| task.max_attempts = 2).await;
+    let done = shop.in_phase(task, |phase| matches!(phase, Phase::Final | Phase::Failed)).await;
+    assert_eq!((done.phase, done.attempt, done.steps), (Phase::Final, 2, LONG_STEPS));
+    assert_eq!(*outside.lock().unwrap(), (1..=LONG_STEPS).collect::<Vec<_>>());
+}
+
 /// A log that takes one step and then is gone for whoever recorded it: what a process sees of its own death behind the commit.
 struct Dying {
     inner: Arc<dyn EventLog>,

@@ -93,7 +93,7 @@ impl Slots for Slow {
     async fn renew(&self, holders: Vec<Uuid>, ttl: Duration) -> Result<HashSet<Uuid>, StoreError> {
         self.inner.renew(holders, ttl).await
     }
-    async fn release(&self, task: Uuid, holder: Uuid) -> Result<(), StoreError> {
+    async fn release(&self, task: Uuid, holder: Uuid) -> Result<u32, StoreError> {
         self.inner.release(task, holder).await
     }
     async fn held(&self) -> Result<HashSet<Uuid>, StoreError> {
@@ -146,7 +146,7 @@ impl Slots for Unrenewed {
     async fn renew(&self, _holders: Vec<Uuid>, _ttl: Duration) -> Result<HashSet<Uuid>, StoreError> {
         Err(StoreError::Closed)
     }
-    async fn release(&self, _task: Uuid, _holder: Uuid) -> Result<(), StoreError> {
+    async fn release(&self, _task: Uuid, _holder: Uuid) -> Result<u32, StoreError> {
         Err(StoreError::Closed)
     }
     async fn held(&self) -> Result<HashSet<Uuid>, StoreError> {

@@ -49,6 +49,9 @@ const PAUSE_MS_MAX: u64 = 1_500;
 /// One in so many outages of PostgreSQL is longer than any lease.
 const LONG_ONE_IN: u64 = 3;
 const LONG_PAUSE: Duration = Duration::from_secs(12);
+/// Calls stay open this long behind a kill, at most, and behind such an outage: until the others have taken over.
+const HELD_MS_MAX: u64 = 300;
+const HELD_LONGER: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
@@ -186,8 +189,15 @@ async fn kill_all(
             tokio::time::sleep(pause).await;
             tokio::task::spawn_blocking(move || back.bring_back(target)).await.unwrap();
         });
-        coming_back.insert(target, back);
-        tokio::time::sleep(Duration::from_millis(random.below(300))).await;
+        let held = if pause == LONG_PAUSE {
+            // Whoever runs a task is not to outlive its lease, although nobody can tell it that this has run out.
+            back_again(target, back).await;
+            HELD_LONGER
+        } else {
+            coming_back.insert(target, back);
+            Duration::from_millis(random.below(HELD_MS_MAX))
+        };
+        tokio::time::sleep(held).await;
         outside.hold(false);
     }
     for (target, back) in coming_back {
