@@ -58,6 +58,14 @@ pub struct Trial<'a> {
     pub now: DateTime<Utc>,
 }
 
+/// What a task with this input would have come to.
+#[derive(Debug)]
+pub struct Tried {
+    pub output: Value,
+    /// How the kind came to it, when it tells more than the output.
+    pub explanation: Option<Value>,
+}
+
 /// Why what a configuration names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
@@ -102,7 +110,7 @@ pub trait AgentHandler: Send + Sync {
     async fn run(&self, run: &mut Run) -> Result<Value, RunError>;
 
     /// The output at once and nothing recorded; none for kinds that reach outside.
-    async fn attempt(&self, _trial: &Trial<'_>) -> Option<Result<Value, TaskFailure>> {
+    async fn attempt(&self, _trial: &Trial<'_>) -> Option<Result<Tried, TaskFailure>> {
         None
     }
 }

@@ -25,7 +25,7 @@ use super::{
     query::{NoParameters, Query},
 };
 use crate::{
-    agent::{ReferenceError, Trial},
+    agent::{ReferenceError, Trial, Tried},
     error::FieldError,
     views::Filter,
 };
@@ -343,7 +343,10 @@ pub async fn attempt(
         now: Utc::now(),
     };
     match handler.attempt(&trial).await {
-        Some(Ok(output)) => Ok(HttpResponse::Ok().json(json!({ "output": output }))),
+        Some(Ok(Tried { output, explanation: None })) => Ok(HttpResponse::Ok().json(json!({ "output": output }))),
+        Some(Ok(Tried { output, explanation })) => {
+            Ok(HttpResponse::Ok().json(json!({ "output": output, "explanation": explanation })))
+        }
         Some(Err(failure)) => {
             Err(Problem::unprocessable(failure.message, vec![FieldError::new("/input", failure.code.into_owned())]))
         }

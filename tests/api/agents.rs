@@ -223,8 +223,12 @@ async fn a_trial_answers_the_output_and_records_nothing() {
     let attempt = async |agent: &str, input: Value| {
         admin.post(&format!("/api/v1/agents/{agent}/try"), &json!({ "input": input })).await
     };
-    let output = attempt(&rules, json!({ "amount": 12 })).await.expect(200).json()["output"].clone();
-    assert_eq!(output, json!({ "matched": ["r"], "outputs": [24] }));
+    let answer = attempt(&rules, json!({ "amount": 12 })).await.expect(200).json();
+    let why = json!([{ "rule": "r", "matched": true, "when": "input.amount > 10", "read": { "input.amount": 12 } }]);
+    assert_eq!(answer, json!({ "output": { "matched": ["r"], "outputs": [24] }, "explanation": why }));
+    let answer = attempt(&rules, json!({ "amount": 9 })).await.expect(200).json();
+    let why = json!([{ "rule": "r", "matched": false, "when": "input.amount > 10", "read": { "input.amount": 9 } }]);
+    assert_eq!(answer, json!({ "output": { "matched": [], "outputs": [] }, "explanation": why }));
     let output =
         attempt(&insight, json!({ "values": [5, 5, 5, 5, 5, 5, 5, 5] })).await.expect(200).json()["output"].clone();
     let point = json!({ "value": 5.0, "lower": 5.0, "upper": 5.0 });

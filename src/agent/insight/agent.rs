@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{InsightConfig, InsightInput, InsightOutput, analyse, check_config, check_input};
 use crate::{
-    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, compute},
+    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, Tried, compute},
     error::FieldError,
 };
 
@@ -48,7 +48,8 @@ impl AgentHandler for InsightAgent {
         Ok(analysed(&run.assignment.config, &run.assignment.input).await?)
     }
 
-    async fn attempt(&self, trial: &Trial<'_>) -> Option<Result<Value, TaskFailure>> {
-        Some(analysed(trial.config, trial.input).await)
+    async fn attempt(&self, trial: &Trial<'_>) -> Option<Result<Tried, TaskFailure>> {
+        let output = analysed(trial.config, trial.input).await;
+        Some(output.map(|output| Tried { output, explanation: None }))
     }
 }

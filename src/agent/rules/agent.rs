@@ -11,7 +11,7 @@ use super::{
     Action, Evaluation, Facts, Recipient, RuleFailure, RulesConfig, RulesInput, RulesOutput, Severity, compile,
 };
 use crate::{
-    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, compute, run::Effect},
+    agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, Tried, compute, run::Effect},
     error::FieldError,
     time::rfc3339,
     views::{Filter, ListQuery, Order, PAGE_DOCUMENTS_MAX, query::Views},
@@ -150,7 +150,8 @@ impl AgentHandler for RulesAgent {
                 });
                 let agent = json!({ "id": given.agent_id, "name": given.agent_name, "kind": "rules" });
                 let (config, input) = ((*given.config).clone(), given.input.clone());
-                let evaluation = evaluated(config, input, task, agent, given.started_at).await?;
+                let mut evaluation = evaluated(config, input, task, agent, given.started_at).await?;
+                evaluation.explanation.retain(|explained| explained.matched);
                 let result = serde_json::to_value(&evaluation).expect("an evaluation is JSON");
                 run.record("evaluate", "Evaluate the rules", result, Vec::new()).await?;
                 evaluation
@@ -165,13 +166,16 @@ impl AgentHandler for RulesAgent {
         Ok(output)
     }
 
-    async fn attempt(&self, trial: &Trial<'_>) -> Option<Result<Value, TaskFailure>> {
+    async fn attempt(&self, trial: &Trial<'_>) -> Option<Result<Tried, TaskFailure>> {
         let task = json!({
             "id": Uuid::nil(), "requested_by": trial.requested_by, "priority": 5, "attempt": 1,
             "created_at": rfc3339(trial.now),
         });
         let agent = json!({ "id": trial.agent_id, "name": trial.agent_name, "kind": "rules" });
         let evaluation = evaluated(trial.config.clone(), trial.input.clone(), task, agent, trial.now).await;
-        Some(evaluation.map(|evaluation| serde_json::to_value(evaluation.output()).expect("an output is JSON")))
+        Some(evaluation.map(|evaluation| Tried {
+            output: serde_json::to_value(evaluation.output()).expect("an output is JSON"),
+            explanation: Some(serde_json::to_value(evaluation.explanation).expect("an explanation is JSON")),
+        }))
     }
 }

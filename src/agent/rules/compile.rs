@@ -55,7 +55,8 @@ impl Builder {
         let when = self.expression(&rule.when, &format!("{pointer}/when"));
         let actions = self.reader.actions(rule, pointer);
         let then = actions.into_iter().filter_map(|(pointer, action)| self.action(action, &pointer)).collect();
-        Some(Rule { name: rule.name.clone(), when: when?, then })
+        let when = when?;
+        Some(Rule { name: rule.name.clone(), source: rule.when.clone(), reads: when.reads(), when, then })
     }
 
     fn action(&mut self, action: ActionConfig, pointer: &str) -> Option<CompiledAction> {

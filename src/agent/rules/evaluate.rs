@@ -2,12 +2,13 @@
 use super::config::{Recipient, Severity};
 use super::expression::{Expression, Scene};
 use super::failure::{RuleFailure, Trouble};
+use super::paths::Reads;
 use super::template::{Template, ValueTemplate};
 use super::value::{RESULT_BYTES_MAX, Room, too_large};
 use super::{Facts, RuleSet, RulesOutput};
 use cel::common::types::CelBool;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// Characters of a notification's title after rendering; longer ones are cut.
@@ -28,16 +29,33 @@ pub(super) enum CompiledAction {
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub name: String,
+    /// The condition as it was written.
+    pub source: String,
+    pub reads: Reads,
     pub when: Expression,
     pub then: Vec<CompiledAction>,
 }
 
 /// What the rules decided. It is complete: recorded once, its actions can be carried out again without evaluating again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub matched: Vec<String>,
     pub outputs: Vec<Value>,
     pub actions: Vec<Action>,
+    /// Why each rule matched, or did not, in order. Left out where it would not fit, and by programs that did not tell it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explanation: Vec<Explained>,
+}
+
+/// Whether a rule matched: its condition, and what that looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    pub rule: String,
+    pub matched: bool,
+    pub when: String,
+    /// By path, such as `input.total`: the value; of a list `{"items": 3}`, of an object `{"fields": 2}`, and of what is not there
+    /// `{"missing": true}`.
+    pub read: Map<String, Value>,
 }
 
 /// Something to do outside, with every text rendered; in the order of the rules.
@@ -61,14 +79,22 @@ impl RuleSet {
     /// # Errors
     /// The first rule that fails, its place and why; nothing of the evaluation counts then. Costs at most about a second.
     pub fn evaluate(&self, facts: &Facts<'_>) -> Result<Evaluation, RuleFailure> {
-        let mut evaluation = Evaluation { matched: Vec::new(), outputs: Vec::new(), actions: Vec::new() };
+        let mut evaluation = Evaluation::default();
+        let mut explanation = Vec::new();
         if self.rules.is_empty() {
             return Ok(evaluation);
         }
         let scene = Scene::new(facts, &self.patterns);
         let mut room = Room::new();
         for rule in &self.rules {
-            if !matches(&rule.when, &scene).map_err(|trouble| trouble.at(&rule.name, "when"))? {
+            let matched = matches(&rule.when, &scene).map_err(|trouble| trouble.at(&rule.name, "when"))?;
+            explanation.push(Explained {
+                rule: rule.name.clone(),
+                matched,
+                when: rule.source.clone(),
+                read: rule.reads.look(facts),
+            });
+            if !matched {
                 continue;
             }
             room.take(rule.name.len()).map_err(|trouble| trouble.at(&rule.name, "name"))?;
@@ -78,6 +104,10 @@ impl RuleSet {
                 run.map_err(|(place, trouble)| trouble.at(&rule.name, &place))?;
             }
             check_size(&evaluation).map_err(|trouble| trouble.at(&rule.name, "then"))?;
+        }
+        evaluation.explanation = explanation;
+        if check_size(&evaluation).is_err() {
+            evaluation.explanation.clear();
         }
         Ok(evaluation)
     }

@@ -4,10 +4,11 @@ use super::budget::{self, Budget};
 use super::failure::{self, Trouble};
 use super::meter::{Meter, weight};
 use super::names::Names;
+use super::paths::{Reads, collect_paths};
 use super::patterns::Patterns;
 use super::syntax::{Flaw, check_depth};
 use super::value::from_json;
-use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::IdedExpr;
 use cel::common::types::CelTimestamp;
 use cel::common::value::CowVal;
 use cel::{Context, Env, ExecutionError, Program, Value};
@@ -82,6 +83,11 @@ impl Expression {
         Ok(Self { weight: weight(&written), written, metered })
     }
 
+    /// The plain paths in it.
+    pub fn reads(&self) -> Reads {
+        Reads::of(&self.written)
+    }
+
     pub fn run<'e, 'v>(&'e self, scene: &'e Scene<'v>) -> Result<CowVal<'e, 'v>, Trouble> {
         let outcome = scene.budget.charge(self.weight).and_then(|()| Value::resolve_val(&self.metered, &scene.context));
         // An expression may swallow errors, but an answer found after the money ran out is not its answer.
@@ -135,65 +141,5 @@ fn parse_error_in_words(message: &str) -> String {
         }
         m if m.starts_with("Incomplete") => "the expression is not complete".into(),
         other => other.to_owned(),
-    }
-}
-
-/// Every plain path in `expr` that ends in `key`, with the part of the tree that reads it.
-fn collect_paths<'e>(expr: &'e IdedExpr, key: &str, found: &mut Vec<(String, &'e IdedExpr)>) {
-    match &expr.expr {
-        Expr::Select(select) => {
-            if let Some(path) = path_of(expr).filter(|_| select.field == key && !select.test) {
-                found.push((path, expr));
-            }
-            collect_paths(&select.operand, key, found);
-        }
-        Expr::Call(call) => {
-            if let Some(path) =
-                path_of(expr).filter(|_| matches!(call.args.last(), Some(last) if literal_text(last) == Some(key)))
-            {
-                found.push((path, expr));
-            }
-            call.target.iter().for_each(|target| collect_paths(target, key, found));
-            call.args.iter().for_each(|arg| collect_paths(arg, key, found));
-        }
-        Expr::Comprehension(loops) => {
-            [&loops.iter_range, &loops.accu_init, &loops.loop_step, &loops.result]
-                .into_iter()
-                .for_each(|part| collect_paths(part, key, found));
-        }
-        Expr::List(list) => list.elements.iter().for_each(|element| collect_paths(element, key, found)),
-        Expr::Map(map) => map.entries.iter().for_each(|entry| {
-            if let cel::common::ast::EntryExpr::MapEntry(entry) = &entry.expr {
-                collect_paths(&entry.key, key, found);
-                collect_paths(&entry.value, key, found);
-            }
-        }),
-        _ => {}
-    }
-}
-
-fn path_of(expr: &IdedExpr) -> Option<String> {
-    match &expr.expr {
-        Expr::Ident(name) if !name.starts_with('@') => Some(name.clone()),
-        Expr::Select(select) => path_of(&select.operand).map(|owner| format!("{owner}.{}", select.field)),
-        Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
-            [owner, key] => Some(format!("{}[{}]", path_of(owner)?, literal_in_brackets(key)?)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn literal_text(expr: &IdedExpr) -> Option<&str> {
-    match &expr.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
-    }
-}
-
-fn literal_in_brackets(expr: &IdedExpr) -> Option<String> {
-    match &expr.expr {
-        Expr::Literal(LiteralValue::Int(int)) => Some(int.inner().to_string()),
-        _ => literal_text(expr).map(|text| format!("{text:?}")),
     }
 }

@@ -19,6 +19,7 @@ mod failure;
 mod limits_tests;
 mod meter;
 mod names;
+mod paths;
 mod patterns;
 mod syntax;
 mod template;
@@ -28,7 +29,7 @@ mod value;
 
 pub use compile::compile;
 pub use config::{ActionConfig, NotifyConfig, Recipient, Role, RuleConfig, RulesConfig, Severity, TaskConfig};
-pub use evaluate::{Action, Evaluation};
+pub use evaluate::{Action, Evaluation, Explained};
 pub use failure::{FailureCode, RuleFailure};
 
 use chrono::{DateTime, Utc};

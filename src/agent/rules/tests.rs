@@ -77,6 +77,50 @@ fn rules_match_in_order_and_do_what_they_say() {
 }
 
 #[test]
+fn each_rule_says_what_its_condition_looked_at() {
+    let long = "x".repeat(300);
+    let input = json!({"total": 120.5, "lines": [{"sku": "a"}, {"sku": "b"}], "customer": {"name": long}});
+    let explained = |when: &str| {
+        let explanation = evaluate(&rule(when, json!([])), &input).unwrap().explanation;
+        let [explained] = explanation.as_slice() else { panic!("{explanation:?}") };
+        assert_eq!((explained.rule.as_str(), explained.when.as_str()), ("big order", when));
+        (explained.matched, Value::Object(explained.read.clone()))
+    };
+    assert_eq!(explained("input.total >= 100"), (true, json!({"input.total": 120.5})));
+    assert_eq!(
+        explained("input.total < 100 || task.priority > 9"),
+        (false, json!({"input.total": 120.5, "task.priority": 7}))
+    );
+    assert_eq!(explained("has(input.vip) && input.vip"), (false, json!({"input.vip": {"missing": true}})));
+    // A loop's own names are no facts.
+    assert_eq!(explained("input.lines.exists(line, line.sku == 'b')"), (true, json!({"input.lines": {"items": 2}})));
+    assert_eq!(explained("input.lines[1].sku == 'b'"), (true, json!({"input.lines[1].sku": "b"})));
+    assert_eq!(explained("input['customer'] != null"), (true, json!({"input[\"customer\"]": {"fields": 1}})));
+    let (_, read) = explained("input.customer.name.startsWith('x')");
+    assert_eq!(read["input.customer.name"].as_str().unwrap().chars().count(), 200);
+    assert_eq!(explained("true"), (true, json!({})));
+}
+
+#[test]
+fn an_explanation_never_costs_an_evaluation_its_place() {
+    let when = format!("{:4096}", "input.text != ''");
+    let config = rule(&when, json!([{"output": "{{ input.text }}"}]));
+    let length = |spare: usize| json!({"text": "x".repeat(1024 * 1024 - spare)});
+    let with = evaluate(&config, &length(10_000)).unwrap();
+    assert_eq!(with.explanation.len(), 1);
+    let without = evaluate(&config, &length(1_000)).unwrap();
+    assert_eq!((without.matched.len(), without.outputs.len(), without.explanation.len()), (1, 1, 0));
+}
+
+#[test]
+fn an_evaluation_recorded_before_explanations_were_is_read() {
+    let recorded = json!({"matched": ["r"], "outputs": [1], "actions": []});
+    let evaluation: Evaluation = serde_json::from_value(recorded.clone()).unwrap();
+    assert_eq!(evaluation.explanation, []);
+    assert_eq!(serde_json::to_value(evaluation).unwrap(), recorded);
+}
+
+#[test]
 fn an_evaluation_survives_being_recorded_and_read_back() {
     for to in ["requester", "018f0000-0000-7000-8000-000000000001", "role:auditor"] {
         let config = rule(

@@ -46,6 +46,25 @@ async fn a_rules_task_notifies_the_requester_a_person_and_a_role_and_answers_its
 }
 
 #[tokio::test]
+async fn the_history_of_a_task_says_why_each_rule_matched() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let config = json!({ "rules": [
+        { "name": "small", "when": "input.amount <= 10", "then": [] },
+        { "name": "large", "when": "input.amount > 10 && task.priority > 3", "then": [] },
+    ] });
+    let agent = admin.agent("rules", config).await;
+    let task = admin.task_done(&agent, json!({ "amount": 12.5 })).await;
+    let events = events_of(&admin, task["id"].as_str().unwrap()).await;
+    let step = events.iter().find(|event| event["type"] == "marvin.task.step_completed.v1").unwrap();
+    let why = json!([{
+        "rule": "large", "matched": true, "when": "input.amount > 10 && task.priority > 3",
+        "read": { "input.amount": 12.5, "task.priority": 5 },
+    }]);
+    assert_eq!(step["data"]["personal"]["result"]["explanation"], why, "{step}");
+}
+
+#[tokio::test]
 async fn a_list_shows_each_task_with_its_own_steps_as_the_task_itself_does() {
     let server = Server::start();
     let admin = Client::admin(&server).await;
