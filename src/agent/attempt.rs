@@ -177,7 +177,8 @@ pub(super) async fn perform(attempts: &Attempts, task: Uuid, claim: Uuid, agent:
     };
     assignment.input = input;
     let run = Run::new(assignment, steps, attempts.dispatcher.clone(), attempts.kinds.clone());
-    let end = match within(attempts, (task, claim), agent, run, deadline).await {
+    let (ended, mut last) = within(attempts, (task, claim), agent, run, deadline).await;
+    let end = match ended {
         Ended::Done(output) => match check_size(&output) {
             Ok(()) => TaskCommand::Complete { attempt, output },
             Err(failure) => fail(attempt, failure, &agent.limits),
@@ -185,41 +186,48 @@ pub(super) async fn perform(attempts: &Attempts, task: Uuid, claim: Uuid, agent:
         Ended::Failed(failure) => fail(attempt, failure, &agent.limits),
         Ended::Lost => return,
     };
-    let failed = match &end {
+    let mut failed = match &end {
         TaskCommand::Fail { failure, .. } => Some(failure.code.clone()),
         _ => None,
     };
-    if recorder.dispatch("end", &[Directed::new(task, end)]).await.is_ok() {
+    last.push(Directed::new(task, end));
+    let mut recorded = recorder.dispatch("end", &last).await;
+    if let Err(RunError::Failed(failure)) = recorded {
+        // What should have been recorded with the end is refused, and is no reason to leave the task without one.
+        failed = Some(failure.code.clone().into());
+        recorded =
+            recorder.dispatch("refused end", &[Directed::new(task, fail(attempt, failure, &agent.limits))]).await;
+    }
+    if recorded.is_ok() {
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(task.id = %task, attempt, duration_ms, failed, "attempt ended");
     }
 }
 
-/// Runs the handler in a task of its own, so that a cancellation stops it and a panic is only its own.
+/// Runs the handler in a task of its own, so that a cancellation stops it and a panic is only its own. Answers also the steps that
+/// are to be recorded with the end.
 async fn within(
     attempts: &Attempts,
     (task, claim): (Uuid, Uuid),
     agent: &Profile,
     mut run: Run,
     deadline: Option<DateTime<Utc>>,
-) -> Ended {
+) -> (Ended, Vec<Directed>) {
     let limit = Duration::from_millis(agent.limits.timeout_ms);
     let left = deadline.map(|deadline| (deadline - Utc::now()).to_std().unwrap_or(Duration::ZERO));
     if left == Some(Duration::ZERO) {
-        return Ended::Failed(TaskFailure::lasting(
-            "deadline_passed",
-            "the deadline had passed before the task could start",
-        ));
+        let failure = TaskFailure::lasting("deadline_passed", "the deadline had passed before the task could start");
+        return (Ended::Failed(failure), Vec::new());
     }
-    let Some(handler) = attempts.kinds.get(&agent.kind).cloned() else { return Ended::Lost };
-    let handling = tokio::spawn(async move { handler.run(&mut run).await });
+    let Some(handler) = attempts.kinds.get(&agent.kind).cloned() else { return (Ended::Lost, Vec::new()) };
+    let handling = tokio::spawn(async move { (handler.run(&mut run).await, run.into_postponed()) });
     attempts.handle(task, claim, handling.abort_handle());
     let abort = handling.abort_handle();
     let outcome = tokio::time::timeout(left.map_or(limit, |left| left.min(limit)), handling).await;
-    match outcome {
-        Ok(Ok(Ok(output))) => Ended::Done(output),
-        Ok(Ok(Err(RunError::Failed(failure)))) => Ended::Failed(failure),
-        Ok(Ok(Err(RunError::Lost))) => Ended::Lost,
+    let ended = match outcome {
+        Ok(Ok((Ok(output), last))) => return (Ended::Done(output), last),
+        Ok(Ok((Err(RunError::Failed(failure)), last))) => return (Ended::Failed(failure), last),
+        Ok(Ok((Err(RunError::Lost), _))) => Ended::Lost,
         Ok(Err(error)) if error.is_cancelled() => Ended::Lost,
         Ok(Err(_)) => Ended::Failed(TaskFailure::passing(
             "agent_crashed",
@@ -234,7 +242,8 @@ async fn within(
                 TaskFailure::passing("timeout", format!("the attempt took longer than {} ms", agent.limits.timeout_ms))
             })
         }
-    }
+    };
+    (ended, Vec::new())
 }
 
 fn fail(attempt: u32, failure: TaskFailure, limits: &Limits) -> TaskCommand {

@@ -98,13 +98,15 @@ pub struct Run {
     /// Results of steps that earlier attempts recorded.
     recorded: BTreeMap<u32, Value>,
     step: u32,
+    /// Steps that are done, and recorded with what comes next.
+    postponed: Vec<Directed>,
     dispatcher: Dispatcher,
     kinds: Kinds,
 }
 
 impl Run {
     pub fn new(assignment: Assignment, recorded: BTreeMap<u32, Value>, dispatcher: Dispatcher, kinds: Kinds) -> Self {
-        Self { assignment, recorded, step: 0, dispatcher, kinds }
+        Self { assignment, recorded, step: 0, postponed: Vec::new(), dispatcher, kinds }
     }
 
     /// Whether another agent would take this input, as it would be checked for a person; answers the attempts it allows.
@@ -167,21 +169,45 @@ impl Run {
         result: Value,
         effects: Vec<Effect>,
     ) -> Result<(), RunError> {
-        check_size(&result)?;
         let step = self.step + 1;
+        let complete = self.completed(kind, name, result)?;
+        let mut commands = self.postponed.clone();
+        commands.push(complete);
+        commands.extend(effects.into_iter().enumerate().map(|(index, effect)| self.directed(step, index, effect)));
+        self.dispatch(&format!("step {step}"), &commands).await?;
+        self.postponed.clear();
+        self.step = step;
+        Ok(())
+    }
+
+    /// Records the next step together with whatever is recorded next, be it the end of the attempt. Only for a step that has done
+    /// nothing outside: where the process dies before, it is done again.
+    ///
+    /// # Errors
+    /// `result_too_large`.
+    pub fn record_with_next(&mut self, kind: &str, name: &str, result: Value) -> Result<(), TaskFailure> {
+        let complete = self.completed(kind, name, result)?;
+        self.postponed.push(complete);
+        self.step += 1;
+        Ok(())
+    }
+
+    /// What is still to be recorded, with the end of the attempt.
+    pub(super) fn into_postponed(self) -> Vec<Directed> {
+        self.postponed
+    }
+
+    fn completed(&self, kind: &str, name: &str, result: Value) -> Result<Directed, TaskFailure> {
+        check_size(&result)?;
         let complete = TaskCommand::CompleteStep {
             attempt: self.assignment.attempt,
-            step,
+            step: self.step + 1,
             kind: kind.to_owned(),
             name: name.to_owned(),
             started_at: self.assignment.started_at,
             result,
         };
-        let mut commands = vec![Directed::new(self.assignment.task_id, complete)];
-        commands.extend(effects.into_iter().enumerate().map(|(index, effect)| self.directed(step, index, effect)));
-        self.dispatch(&format!("step {step}"), &commands).await?;
-        self.step = step;
-        Ok(())
+        Ok(Directed::new(self.assignment.task_id, complete))
     }
 
     /// Ids follow from the task and the step, so that a repeated step causes the same effect and no second one.
@@ -219,8 +245,8 @@ impl Run {
             match self.dispatcher.dispatch(&meta, commands).await {
                 Ok(_) => return Ok(()),
                 Err(DispatchError::Refused(refusal)) if refusal.kind == RefusalKind::Rule => {
-                    let chain_too_deep = TaskError::ChainTooDeep.code();
-                    let code = if refusal.code == chain_too_deep { chain_too_deep } else { "step_refused" };
+                    let named = [TaskError::ChainTooDeep, TaskError::TooManySteps].map(|error| error.code());
+                    let code = named.into_iter().find(|code| *code == refusal.code).unwrap_or("step_refused");
                     return Err(TaskFailure::lasting(code, refusal.reason).into());
                 }
                 Err(DispatchError::Refused(_) | DispatchError::Reused | DispatchError::Stale { .. }) => {

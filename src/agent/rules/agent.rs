@@ -153,7 +153,7 @@ impl AgentHandler for RulesAgent {
                 let mut evaluation = evaluated(config, input, task, agent, given.started_at).await?;
                 evaluation.explanation.retain(|explained| explained.matched);
                 let result = serde_json::to_value(&evaluation).expect("an evaluation is JSON");
-                run.record("evaluate", "Evaluate the rules", result, Vec::new()).await?;
+                run.record_with_next("evaluate", "Evaluate the rules", result)?;
                 evaluation
             }
         };

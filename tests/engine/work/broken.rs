@@ -67,7 +67,22 @@ async fn a_loop_of_steps_ends_at_the_thousandth() {
         })
     });
     let (story, _worker) = ended(&shop, steps, hasty()).await;
-    assert_eq!((story.len(), story.last().unwrap().as_str()), (1_003, "failed: step_refused"));
+    assert_eq!((story.len(), story.last().unwrap().as_str()), (1_003, "failed: too_many_steps"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_that_are_refused_with_the_end_leave_no_task_without_one() {
+    let shop = Workshop::open().await;
+    let steps = script(|run| {
+        Box::pin(async move {
+            for step in 1..=1_001 {
+                run.record_with_next("tool", "again", json!(step))?;
+            }
+            Ok(json!("too late"))
+        })
+    });
+    let (story, _worker) = ended(&shop, steps, hasty()).await;
+    assert_eq!(story, ["submitted", "started", "failed: too_many_steps"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! A step is done until its result is recorded, and never again.
 use super::*;
+use marvin::agent::TaskFailure;
 use marvin::log::{Append, AppendError, ReadError, Receipt, StoredEvent};
 use marvin::store::StoreError;
 use marvin_domain::{Position, Sequence};
@@ -79,6 +80,41 @@ async fn a_step_far_behind_in_a_long_journal_is_not_done_again_either() {
     let done = shop.in_phase(task, |phase| matches!(phase, Phase::Final | Phase::Failed)).await;
     assert_eq!((done.phase, done.attempt, done.steps), (Phase::Final, 2, LONG_STEPS));
     assert_eq!(*outside.lock().unwrap(), (1..=LONG_STEPS).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_that_wait_for_what_comes_next_are_recorded_with_it_and_with_a_failure() {
+    let shop = Workshop::open().await;
+    let done = Outside::default();
+    let worker = shop.worker(script({
+        let done = done.clone();
+        move |run| {
+            let done = done.clone();
+            Box::pin(async move {
+                for step in 1..=4 {
+                    if run.recorded().is_none() {
+                        done.lock().unwrap().push(step);
+                        match step {
+                            2 => run.record("tool", "do", json!(step), Vec::new()).await?,
+                            _ => run.record_with_next("tool", "think", json!(step))?,
+                        }
+                    }
+                    if step == 3 && run.assignment.attempt == 1 {
+                        return Err(TaskFailure::passing("try_again", "the test asked for it").into());
+                    }
+                }
+                Ok(json!("done"))
+            })
+        }
+    }));
+    let task = shop.submit(shop.agent(hasty()).await, |task| task.max_attempts = 2).await;
+    shop.in_phase(task, |phase| matches!(phase, Phase::Final | Phase::Failed)).await;
+    let step = "step_completed";
+    let expected =
+        ["submitted", "started", step, step, step, "retry_scheduled: try_again", "started", step, "completed"];
+    assert_eq!(shop.story(task).await, expected);
+    assert_eq!(*done.lock().unwrap(), [1, 2, 3, 4]);
+    worker.worker.drain().await;
 }
 
 /// A log that takes one step and then is gone for whoever recorded it: what a process sees of its own death behind the commit.
