@@ -243,3 +243,28 @@ async fn a_trial_answers_the_output_and_records_nothing() {
     })
     .await;
 }
+
+/// The blocks of a page that show JSON.
+fn shown(page: &str) -> Vec<Value> {
+    let blocks = page.split("```json\n").skip(1);
+    blocks.map(|block| serde_json::from_str(block.split("```").next().unwrap()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_examples_of_the_documentation_answer_as_it_says() {
+    let server = Server::start();
+    let admin = Client::admin(&server).await;
+    let rules = shown(include_str!("../../docs/rules.md"));
+    let insight = shown(include_str!("../../docs/insight.md"));
+    let series = [json!({ "level": 0.95 }), insight[0].clone(), insight[1].clone()];
+    for (kind, example) in [("rules", &rules[..]), ("insight", &series[..])] {
+        let [config, input, answer] = example else { panic!("{} blocks for {kind}", example.len()) };
+        let agent = admin.post("/api/v1/agents", &body(kind, config.clone())).await.expect(201).id();
+        let tried = admin.post(&format!("/api/v1/agents/{agent}/try"), &json!({ "input": input })).await.expect(200);
+        let mut tried = tried.json();
+        if let Some(now) = tried.pointer_mut("/explanation/1/read/now") {
+            *now = json!("2026-01-31T09:30:00.000Z");
+        }
+        assert_eq!(&tried, answer, "{kind}: {tried:#}");
+    }
+}

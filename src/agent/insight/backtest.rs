@@ -30,6 +30,9 @@ const TRIAL_ORIGINS: usize = 3;
 /// How many times the least error counts as far behind.
 const FAR_BEHIND: f64 = 1.6;
 
+/// Of the values that candidates are judged by, so many must be usual for one that is not to be left out.
+const ODD_ONE_IN: usize = 8;
+
 /// Ranges of the series that a forecast may lie away from it. Beyond is a run-away trend, and its candidate drops out.
 pub(super) const RANGES_MAX: f64 = 1e6;
 
@@ -158,9 +161,10 @@ impl<'a> Ground<'a> {
     pub(super) fn trials(&self, candidates: &[Candidate], plan: Plan, baseline: Candidate) -> Vec<Trial> {
         let blank = |&candidate: &Candidate| Trial { candidate, error: 0.0, misses: Vec::new() };
         let mut trials: Vec<Trial> = candidates.iter().map(blank).collect();
+        let odd = self.odd_among(plan.first..self.series.len());
         for (nth, origin) in plan.origins().enumerate() {
             let past = self.past(origin);
-            trials.retain_mut(|trial| self.advance(trial, &past, plan.held).is_some());
+            trials.retain_mut(|trial| self.advance(trial, &past, plan.held, &odd).is_some());
             if nth + 1 == TRIAL_ORIGINS {
                 let least = trials.iter().map(|trial| trial.error).fold(f64::INFINITY, f64::min);
                 trials.retain(|trial| trial.candidate == baseline || trial.error <= FAR_BEHIND * least);
@@ -173,11 +177,22 @@ impl<'a> Ground<'a> {
         trials
     }
 
-    /// Adds the misses at one origin; `None` when the candidate cannot work there.
-    fn advance(&self, trial: &mut Trial, past: &Past, held: usize) -> Option<()> {
+    /// The unusual values at `places`, unless they are so many there that they are what is usual.
+    fn odd_among(&self, places: Range<usize>) -> Vec<usize> {
+        let found = self.unusual().1.into_iter().map(|found| found.index);
+        let odd: Vec<usize> = found.filter(|index| places.contains(index)).collect();
+        if odd.len() * ODD_ONE_IN > places.len() { Vec::new() } else { odd }
+    }
+
+    /// Adds the misses at one origin, but for `odd` values, which no candidate is to blame for; `None` when the candidate cannot work
+    /// there.
+    fn advance(&self, trial: &mut Trial, past: &Past, held: usize, odd: &[usize]) -> Option<()> {
         let (scale, _) = self.for_candidate(trial.candidate);
         let points = self.forecast_after(past, trial.candidate, held)?;
         for (ahead, point) in points.into_iter().enumerate() {
+            if odd.contains(&(past.origin + ahead)) {
+                continue;
+            }
             let Some(&Some(truth)) = self.series.values.get(past.origin + ahead) else { continue };
             trial.error += (truth - scale.leave(point)).abs();
             trial.misses.push(Miss { lead: ahead + 1, by: scale.enter(truth) - point });

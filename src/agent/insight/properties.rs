@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::testing::{input, noise};
-use super::{InsightConfig, InsightInput, InsightOutput, analyse, check_config, check_input, tidy};
+use super::{InsightConfig, InsightInput, InsightOutput, analyse, check::VALUES_MAX, check_config, check_input, tidy};
 
 fn config() -> InsightConfig {
     check_config(&json!({})).unwrap()
@@ -121,6 +121,42 @@ fn a_forecast_begins_after_the_last_value_even_when_it_is_missing() {
     assert_eq!(forecast.len(), 12);
     for (ahead, point) in forecast.iter().enumerate() {
         assert!((point.value - (ahead % 10) as f64).abs() < 0.01, "{ahead}: {point:?}");
+    }
+}
+
+#[test]
+fn the_longest_series_is_analysed_with_a_season_and_odd_values_that_lie_far_back() {
+    let shaken = noise(11, VALUES_MAX);
+    let season = |at: usize| 20.0 * (at as f64 * std::f64::consts::TAU / 24.0).sin();
+    let mut values: Vec<_> = shaken.iter().enumerate().map(|(at, noise)| 500.0 + season(at) + noise).collect();
+    values[123] += 200.0;
+    let mut given = InsightInput { horizon: Some(48), ..input(&values) };
+    given.values.iter_mut().skip(7).step_by(50).for_each(|value| *value = None);
+    let checked = check_input(&serde_json::to_value(&given).unwrap()).unwrap();
+    let answer = analyse(&config(), &checked);
+    assert!(answer.outliers.iter().any(|outlier| outlier.index == 123), "{:?}", answer.outliers.len());
+    for (ahead, point) in answer.forecast.iter().enumerate() {
+        let truth = 500.0 + season(VALUES_MAX + ahead);
+        assert!((point.value - truth).abs() < 2.5 && point.lower < truth && truth < point.upper, "{ahead}: {point:?}");
+    }
+}
+
+#[test]
+fn one_odd_value_hides_no_season_of_a_short_series_and_widens_no_range() {
+    let (season, shaken) = ([12.0, 30.0, 45.0, 18.0], noise(3, 32));
+    let regular = |at: usize| 100.0 + 2.0 * at as f64 + season[at % 4];
+    let values: Vec<f64> = shaken.iter().enumerate().map(|(at, noise)| regular(at) + noise).collect();
+    for place in 5..30 {
+        let mut given = InsightInput { horizon: Some(4), ..input(&values) };
+        given.values[place] = given.values[place].map(|value| value + 130.0);
+        let answer = analyse(&config(), &given);
+        assert!(answer.summary.contains("a season of 4"), "{place}: {}", answer.summary);
+        assert_eq!(answer.outliers.iter().map(|outlier| outlier.index).collect::<Vec<_>>(), [place]);
+        for (ahead, point) in answer.forecast.iter().enumerate() {
+            let truth = regular(32 + ahead);
+            assert!(point.lower < truth && truth < point.upper, "{place}: {point:?} for {truth}");
+            assert!(point.upper - point.lower < 20.0, "{place}: {point:?}");
+        }
     }
 }
 

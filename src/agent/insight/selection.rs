@@ -1,8 +1,10 @@
 //! Chooses the candidate that missed least, and whether a proposed season is believed.
 
+use std::collections::BTreeSet;
+
 use super::backtest::{Ground, Plan, Trial};
 use super::candidates::Candidate;
-use super::outliers::Found;
+use super::outliers::{self, Found};
 use super::season::propose;
 use super::series::{Scale, Series, fill};
 
@@ -47,14 +49,20 @@ pub(super) fn choose(series: &Series, wanted: Option<usize>, reach: usize) -> Ch
 
 /// Lets candidates with and without the proposed season compete on the same origins.
 fn contest_for_season(series: &Series, reach: usize) -> Contest<'_> {
-    let scaled = Scale::plain(series).enter_all(series);
-    if let Some(proposed) = propose(&fill(&scaled, None)) {
-        let contest = Contest::of(series, Some(proposed), reach);
-        if contest.least_error(true) <= (1.0 - SEASON_GAIN_MIN) * contest.least_error(false) {
-            return contest;
-        }
-    }
-    Contest::of(series, None, reach)
+    let contests = proposals(series).into_iter().map(|season| Contest::of(series, Some(season), reach));
+    let best = contests.min_by(|one, other| one.least_error(true).total_cmp(&other.least_error(true)));
+    let believed =
+        |contest: &Contest| contest.least_error(true) <= (1.0 - SEASON_GAIN_MIN) * contest.least_error(false);
+    best.filter(believed).unwrap_or_else(|| Contest::of(series, None, reach))
+}
+
+/// What the values propose, and what they propose without those that stand out: a spike may hide a season, and the peaks of a season
+/// may stand out themselves.
+fn proposals(series: &Series) -> BTreeSet<usize> {
+    let mut scaled = Scale::plain(series).enter_all(series);
+    let of_all = propose(&fill(&scaled, None));
+    outliers::find(&scaled, None).iter().for_each(|found| scaled[found.index] = None);
+    of_all.into_iter().chain(propose(&fill(&scaled, None))).collect()
 }
 
 /// All candidates that a season allows, tried on the same origins.
