@@ -207,6 +207,25 @@ fn tune_reader(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // A schema that someone planted in the file cannot call functions with side effects.
     connection.pragma_update(None, "trusted_schema", false)?;
+    // Otherwise every new value of a LIMIT has its statement prepared anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_page_of_another_length_has_no_statement_prepared_anew() {
+        let connection = Connection::open_in_memory().unwrap();
+        tune_reader(&connection).unwrap();
+        let mut page = connection.prepare("SELECT name FROM sqlite_schema LIMIT ?1").unwrap();
+        for length in 1..10 {
+            page.query([length]).unwrap().next().unwrap();
+        }
+        assert_eq!(page.get_status(StatementStatus::RePrepare), 0);
+    }
 }

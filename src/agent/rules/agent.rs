@@ -3,12 +3,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use marvin_domain::{Misfit, user::Standing};
 use marvin_projections::users::Users;
+use moka::sync::Cache;
 use schemars::schema_for;
 use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 use super::{
-    Action, Evaluation, Facts, Recipient, RuleFailure, RulesConfig, RulesInput, RulesOutput, Severity, compile,
+    Action, Evaluation, Facts, Recipient, RuleFailure, RuleSet, RulesConfig, RulesInput, RulesOutput, Severity, compile,
 };
 use crate::{
     agent::{AgentHandler, KindDescription, Run, RunError, TaskFailure, Trial, Tried, compute, run::Effect},
@@ -20,14 +22,41 @@ use crate::{
 /// People that one action may notify: an append holds all of their notifications.
 const RECIPIENTS_MAX: usize = 1_000;
 
+/// Bytes of configurations, as JSON, whose compiled rules are kept. Compiling takes longer than most evaluations.
+const KEPT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What somebody wrote is kept no longer than their key is, should they be erased.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
 pub struct RulesAgent {
     views: Views,
+    /// By configuration.
+    compiled: Cache<String, Arc<RuleSet>>,
 }
 
 impl RulesAgent {
     /// `views` tells who holds a role.
     pub fn new(views: Views) -> Self {
-        Self { views }
+        let weight = |config: &String, _: &Arc<RuleSet>| u32::try_from(config.len()).unwrap_or(u32::MAX);
+        let compiled = Cache::builder().weigher(weight).max_capacity(KEPT_BYTES_MAX).time_to_live(KEPT_FOR).build();
+        Self { views, compiled }
+    }
+
+    /// Compiles and evaluates off the async threads: a rule may take up to a second.
+    async fn evaluated(
+        &self,
+        config: &Value,
+        input: Value,
+        task: Value,
+        agent: Value,
+        now: DateTime<Utc>,
+    ) -> Result<Evaluation, TaskFailure> {
+        let (compiled, config) = (self.compiled.clone(), config.to_string());
+        compute(move || {
+            let rules = compiled_once(&compiled, config)?;
+            Ok(rules.evaluate(&Facts { input: &input, task: &task, agent: &agent, now })?)
+        })
+        .await?
     }
 
     async fn recipients(&self, to: &Recipient, run: &Run) -> Result<Vec<Uuid>, TaskFailure> {
@@ -81,6 +110,20 @@ impl RulesAgent {
     }
 }
 
+fn compiled_once(kept: &Cache<String, Arc<RuleSet>>, config: String) -> Result<Arc<RuleSet>, TaskFailure> {
+    if let Some(rules) = kept.get(&config) {
+        return Ok(rules);
+    }
+    let written = serde_json::from_str(&config).expect("it was JSON");
+    let rules = compile(&written).map_err(|errors| {
+        let first = errors.first().map(|error| format!("{} {}", error.pointer, error.detail)).unwrap_or_default();
+        TaskFailure::lasting("config_refused", first)
+    })?;
+    let rules = Arc::new(rules);
+    kept.insert(config, rules.clone());
+    Ok(rules)
+}
+
 impl From<Severity> for marvin_domain::notification::Severity {
     fn from(severity: Severity) -> Self {
         match severity {
@@ -96,24 +139,6 @@ impl From<RuleFailure> for TaskFailure {
     fn from(failure: RuleFailure) -> Self {
         Self::lasting(failure.code.as_str(), failure.to_string())
     }
-}
-
-/// Compiles and evaluates off the async threads: a rule may take up to a second.
-async fn evaluated(
-    config: Value,
-    input: Value,
-    task: Value,
-    agent: Value,
-    now: DateTime<Utc>,
-) -> Result<Evaluation, TaskFailure> {
-    compute(move || {
-        let rules = compile(&config).map_err(|errors| {
-            let first = errors.first().map(|error| format!("{} {}", error.pointer, error.detail)).unwrap_or_default();
-            TaskFailure::lasting("config_refused", first)
-        })?;
-        Ok(rules.evaluate(&Facts { input: &input, task: &task, agent: &agent, now })?)
-    })
-    .await?
 }
 
 #[async_trait]
@@ -149,8 +174,8 @@ impl AgentHandler for RulesAgent {
                     "attempt": given.attempt, "created_at": rfc3339(given.submitted_at),
                 });
                 let agent = json!({ "id": given.agent_id, "name": given.agent_name, "kind": "rules" });
-                let (config, input) = ((*given.config).clone(), given.input.clone());
-                let mut evaluation = evaluated(config, input, task, agent, given.started_at).await?;
+                let input = given.input.clone();
+                let mut evaluation = self.evaluated(&given.config, input, task, agent, given.started_at).await?;
                 evaluation.explanation.retain(|explained| explained.matched);
                 let result = serde_json::to_value(&evaluation).expect("an evaluation is JSON");
                 run.record_with_next("evaluate", "Evaluate the rules", result)?;
@@ -172,7 +197,7 @@ impl AgentHandler for RulesAgent {
             "created_at": rfc3339(trial.now),
         });
         let agent = json!({ "id": trial.agent_id, "name": trial.agent_name, "kind": "rules" });
-        let evaluation = evaluated(trial.config.clone(), trial.input.clone(), task, agent, trial.now).await;
+        let evaluation = self.evaluated(trial.config, trial.input.clone(), task, agent, trial.now).await;
         Some(evaluation.map(|evaluation| Tried {
             output: serde_json::to_value(evaluation.output()).expect("an output is JSON"),
             explanation: Some(serde_json::to_value(evaluation.explanation).expect("an explanation is JSON")),
